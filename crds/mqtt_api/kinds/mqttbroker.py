@@ -1,0 +1,429 @@
+"""MQTTBroker: one broker, its listeners, who may try to connect, and the limits of the protocol.
+
+Knows the shape and which combinations contradict each other; does not know how a broker is run.
+"""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool
+
+from mqtt_api.conditions import PENDING, Conditions
+from mqtt_api.kinds.common import DataRef, LabelName, Resource, SecretRef
+from mqtt_api.kinds.markers import Items, Text, cel_text
+from mqtt_api.kinds.quantities import Bytes, BytesBetween, Duration, DurationBetween
+from mqtt_api.kinds.shape import Observed, Rule, Shape
+from mqtt_api.topics import LEVELS_MAX
+
+_BROKER_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+BROKER_NAME_CHARACTERS_MAX = 40  # room for the suffixes of what is named after the broker, within 63
+REPLICAS_MAX = 100  # every subscribe waits for every node, so a broker stops being quick long before
+LISTENERS_MAX = 16
+CHAIN_ENTRIES_MAX = 16
+CLIENT_CAS_MAX = 16
+DNS_NAMES_MAX = 32
+CLIENT_ID_PATTERNS_MAX = 32
+CLIENT_ID_CHARACTERS_MAX = 256  # a pattern for client ids; client ids themselves may be longer
+CONNECTIONS_PER_NODE_MAX = 1_000_000
+
+
+class TLSVersion(StrEnum):
+    TLS_1_2 = "TLS1.2"
+    TLS_1_3 = "TLS1.3"
+
+
+class ClientAuth(StrEnum):
+    NONE = "None"
+    OPTIONAL = "Optional"
+    REQUIRED = "Required"
+
+
+class ListenerProtocol(StrEnum):
+    MQTT = "MQTT"
+
+
+class AuthenticationType(StrEnum):
+    X509 = "X509"
+    PASSWORD = "Password"  # noqa: S105 - the name of a way to authenticate
+    ANONYMOUS = "Anonymous"
+
+
+class UsernameFrom(StrEnum):
+    COMMON_NAME = "CommonName"
+    SAN_DNS = "SANDNS"
+    SAN_URI = "SANURI"
+    SAN_EMAIL = "SANEmail"
+    SUBJECT = "Subject"
+
+
+class Principals(StrEnum):
+    OPEN = "Open"
+    REQUIRE_MQTT_CLIENT = "RequireMQTTClient"
+
+
+class DefaultPolicy(StrEnum):
+    DENY = "Deny"
+    ALLOW = "Allow"
+
+
+class OnRevoke(StrEnum):
+    MUTE = "Mute"
+    DISCONNECT = "Disconnect"
+
+
+class Overflow(StrEnum):
+    DROP_OLDEST = "DropOldest"
+    DROP_NEWEST = "DropNewest"
+    REJECT = "Reject"
+
+
+ClientIDPattern = Annotated[
+    str,
+    Text(
+        "must be a client id that may hold '*' and ${username}, but no other ${...} and no control characters",
+        pattern=r"^([^$\x00-\x1F\x7F]|\$+[^${\x00-\x1F\x7F]|\$*\$\{username\})*\$*$",
+        characters_max=CLIENT_ID_CHARACTERS_MAX,
+    ),
+]
+PortName = Annotated[
+    str,
+    Text(
+        "must be at most 15 lower-case letters, digits and single '-', starting with a letter",  # a Service port's name
+        pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+        characters_max=15,
+    ),
+]
+DNSName = Annotated[
+    str,
+    Text(
+        "must be a DNS name such as mqtt.example.org or *.example.org",
+        pattern=r"^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)*[a-z]([-a-z0-9]*[a-z0-9])?$",
+    ),
+]
+
+
+class EmbeddedStore(Shape):
+    """The store inside the node's own process."""
+
+    storage: Annotated[Bytes, BytesBetween("16Mi", "16Ti")] | None = Field(
+        default=None,
+        description="Size of the volume to ask for in Kubernetes. `stoa up` keeps the file in its data folder instead.",
+    )
+
+
+class SessionStore(Shape):
+    """Where sessions, queues and retained messages are kept."""
+
+    embedded: EmbeddedStore = Field(
+        description="A file next to the broker: survives restarts, needs nothing else, and serves exactly one node."
+    )
+
+
+class Authentication(Shape):
+    """One way to prove who one is. It accepts, refuses, or says that the client is not its business."""
+
+    name: LabelName = Field(description="Name of this entry, unique in its chain; logs and sessions cite it.")
+    type: AuthenticationType = Field(
+        description="X509: the client certificate of a listener with clientAuth. Password: the passwords of the "
+        "MQTTClients. Anonymous: anybody without a user name, with the rights of {kind: Anonymous} only."
+    )
+    username_from: UsernameFrom = Field(
+        default=UsernameFrom.COMMON_NAME,
+        description="Only for X509: the field of the certificate that is the user name. An MQTTClient whose "
+        "credentials.certificates match is found first.",
+    )
+    principals: Principals = Field(
+        default=Principals.REQUIRE_MQTT_CLIENT,
+        description="Only for X509. RequireMQTTClient: the user name must belong to an MQTTClient. Open: every valid "
+        "certificate is somebody, with the rights of {kind: Authenticated}.",
+    )
+    client_ids: Annotated[tuple[ClientIDPattern, ...], Items(CLIENT_ID_PATTERNS_MAX, count_min=1, unique=True)] = Field(
+        default=("${username}",),
+        description="Only for X509 with principals: Open: the client ids such a client may use. '*' stands for any "
+        "characters, ${username} for its user name.",
+    )
+
+    invariants = (
+        Rule(
+            cel="self.type == 'X509' || !has(self.usernameFrom)",
+            message="is only for type X509: leave it out",
+            holds=lambda self: self.type == AuthenticationType.X509 or not self.given("username_from"),
+            field="usernameFrom",
+        ),
+        Rule(
+            cel="self.type == 'X509' || !has(self.principals)",
+            message="is only for type X509: leave it out",
+            holds=lambda self: self.type == AuthenticationType.X509 or not self.given("principals"),
+            field="principals",
+        ),
+        Rule(
+            cel="!has(self.clientIDs) || (has(self.principals) && self.principals == 'Open')",
+            message="is only for principals: Open; otherwise each MQTTClient lists its own clientIDs",
+            holds=lambda self: not self.given("client_ids") or self.principals == Principals.OPEN,
+            field="clientIDs",
+        ),
+    )
+
+
+Chain = Annotated[tuple[Authentication, ...], Items(CHAIN_ENTRIES_MAX, count_min=1)]
+
+
+def _unique_names(chain: tuple[Authentication, ...] | None) -> bool:
+    names = [entry.name for entry in chain or ()]
+    return len(names) == len(set(names))
+
+
+# Not a map by name: the order of a chain matters, and only an atomic list keeps it as one person wrote it.
+_UNIQUE_CHAIN_NAMES = Rule(
+    cel="!has(self.authentication) || self.authentication.all(a, self.authentication.exists_one(b, b.name == a.name))",
+    message="must not use one name twice",
+    holds=lambda self: _unique_names(self.authentication),
+    field="authentication",
+)
+
+
+class RevocationList(Shape):
+    """Certificates that were withdrawn before their time."""
+
+    ref: DataRef = Field(description="The entry that holds the CRLs of the client CAs, in PEM form.")
+
+
+class ListenerTLS(Shape):
+    """TLS of one listener."""
+
+    secret_ref: SecretRef | None = Field(
+        default=None,
+        description="A Secret of type kubernetes.io/tls (tls.crt, tls.key). Absent: the local CA issues a certificate.",
+    )
+    dns_names: Annotated[tuple[DNSName, ...], Items(DNS_NAMES_MAX, count_min=1, unique=True)] | None = Field(
+        default=None,
+        description="More names for the certificate that the local CA issues: those by which clients reach the broker.",
+    )
+    min_version: TLSVersion = Field(
+        default=TLSVersion.TLS_1_2, description="The oldest version of TLS that is accepted: TLS1.2 or TLS1.3."
+    )
+    client_auth: ClientAuth = Field(
+        default=ClientAuth.NONE,
+        description="Client certificates. None: not asked for. Optional: checked if sent. Required: no connection "
+        "without a valid one.",
+    )
+    client_ca_refs: Annotated[tuple[DataRef, ...], Items(CLIENT_CAS_MAX, count_min=1)] | None = Field(
+        default=None,
+        description="The CAs whose client certificates are accepted, in PEM form; two while one replaces the other.",
+    )
+    crl: RevocationList | None = Field(default=None, description="Client certificates that are refused all the same.")
+
+    invariants = (
+        Rule(
+            cel="!has(self.secretRef) || !has(self.dnsNames)",
+            message="is for a certificate of the local CA: leave it out, the one in secretRef has its own names",
+            holds=lambda self: self.secret_ref is None or self.dns_names is None,
+            field="dnsNames",
+        ),
+        Rule(
+            cel="(has(self.clientAuth) && self.clientAuth != 'None') == has(self.clientCARefs)",
+            message="goes with clientAuth: Optional or Required: those need clientCARefs, None must not have any",
+            holds=lambda self: (self.client_auth != ClientAuth.NONE) == (self.client_ca_refs is not None),
+            field="clientCARefs",
+        ),
+        Rule(
+            cel="!has(self.crl) || (has(self.clientAuth) && self.clientAuth != 'None')",
+            message="needs clientAuth: Optional or Required: without it no client certificate is looked at",
+            holds=lambda self: self.crl is None or self.client_auth != ClientAuth.NONE,
+            field="crl",
+        ),
+    )
+
+
+class Listener(Shape):
+    """One port where clients connect."""
+
+    name: PortName = Field(description="Name of the listener, unique in this broker.")
+    port: Annotated[int, Field(strict=True, ge=1, le=65_535)] = Field(description="TCP port; 8883 is usual for TLS.")
+    protocol: ListenerProtocol = Field(default=ListenerProtocol.MQTT, description="What is spoken: MQTT over TCP.")
+    tls: ListenerTLS | None = Field(
+        default=None, description="TLS of this listener; {} asks the local CA for a certificate. Absent: plain text."
+    )
+    allow_plaintext: StrictBool = Field(
+        default=False, description="Must be true on a listener without TLS: anybody on the way can read and change it."
+    )
+    authentication: Chain | None = Field(
+        default=None, description="A chain of this listener's own. Absent: that of the broker."
+    )
+    max_connections_per_node: Annotated[int, Field(strict=True, ge=1, le=CONNECTIONS_PER_NODE_MAX)] = Field(
+        default=20_000, description="How many connections one node accepts on this listener at a time."
+    )
+
+    invariants = (
+        Rule(
+            cel="has(self.tls) || (has(self.allowPlaintext) && self.allowPlaintext)",
+            message="is missing, so this is plain text: add tls: {}, or allowPlaintext: true if that is meant",
+            holds=lambda self: self.tls is not None or self.allow_plaintext,
+            field="tls",
+        ),
+        Rule(
+            cel="!has(self.tls) || !has(self.allowPlaintext) || !self.allowPlaintext",
+            message="contradicts tls: leave one of the two out",
+            holds=lambda self: self.tls is None or not self.allow_plaintext,
+            field="allowPlaintext",
+        ),
+        _UNIQUE_CHAIN_NAMES,
+    )
+
+
+class Authorization(Shape):
+    """What holds where no TopicPermission says anything, and what becomes of rights that go away."""
+
+    default_policy: DefaultPolicy = Field(
+        default=DefaultPolicy.DENY,
+        description="Deny: what no rule allows is refused. Allow: what no rule denies is granted; weakens the broker.",
+    )
+    on_revoke: OnRevoke = Field(
+        default=OnRevoke.MUTE,
+        description="When a client loses the right to a subscription. Mute: it gets nothing more from it until the "
+        "right returns. Disconnect: its connection is closed.",
+    )
+
+
+class Queue(Shape):
+    """Bounds of what waits for one session."""
+
+    max_messages: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(
+        default=1_000, description="How many messages wait for one session at most."
+    )
+    max_bytes: Annotated[Bytes, BytesBetween("64Ki", "16Gi")] = Field(
+        default=Bytes("16Mi"), description="How many bytes of messages wait for one session at most."
+    )
+    overflow: Overflow = Field(
+        default=Overflow.DROP_OLDEST,
+        description="When the queue is full. DropOldest and DropNewest: that message is lost, and counted. Reject: the "
+        "publisher is told that its quota is exceeded.",
+    )
+
+
+class MQTT(Shape):
+    """The limits of the protocol that the broker announces and enforces."""
+
+    max_packet_size: Annotated[Bytes, BytesBetween("1Ki", "256Mi")] = Field(
+        default=Bytes("1Mi"), description="The largest packet that is accepted, its header included."
+    )
+    max_session_expiry: Annotated[Duration, DurationBetween("0s", "87600h")] = Field(
+        default=Duration("24h"), description="How long a session is kept at most after its client went away."
+    )
+    max_message_expiry: Annotated[Duration, DurationBetween("1s", "87600h")] = Field(
+        default=Duration("24h"), description="How long a message waits for a session at most."
+    )
+    max_keep_alive: Annotated[Duration, DurationBetween("1s", "18h12m15s")] = Field(
+        default=Duration("10m"), description="The longest keep-alive; MQTT 5 clients that ask for more are told this."
+    )
+    receive_maximum: Annotated[int, Field(strict=True, ge=1, le=65_535)] = Field(
+        default=100, description="How many QoS 1 and 2 messages a client may have under way to the broker at a time."
+    )
+    topic_alias_maximum: Annotated[int, Field(strict=True, ge=0, le=65_535)] = Field(
+        default=32, description="How many topic aliases a client may use towards the broker."
+    )
+    maximum_qos: Annotated[int, Field(strict=True, ge=0, le=2)] = Field(
+        default=2, description="The highest QoS that is accepted and granted: 0, 1 or 2."
+    )
+    retain_available: StrictBool = Field(default=True, description="Whether messages may be retained.")
+    wildcard_subscription_available: StrictBool = Field(
+        default=True, description="Whether subscriptions may hold the wildcards + and #."
+    )
+    shared_subscription_available: StrictBool = Field(
+        default=True, description="Whether clients may share a subscription ($share/GROUP/FILTER)."
+    )
+    max_topic_levels: Annotated[int, Field(strict=True, ge=1, le=LEVELS_MAX)] = Field(
+        default=32, description="How many levels (parts between slashes) topics and filters have at most."
+    )
+    max_subscriptions_per_client: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(
+        default=1_000, description="How many subscriptions one client holds at most."
+    )
+    queue: Queue = Field(default=Queue(), description="Bounds of what waits for one session.")
+
+
+class MQTTBrokerSpec(Shape):
+    """What is wanted of the broker."""
+
+    replicas: Annotated[int, Field(strict=True, ge=1, le=REPLICAS_MAX)] = Field(
+        default=1, description="How many nodes the broker has. The embedded store serves exactly one."
+    )
+    session_store: SessionStore = Field(description="Where sessions, queues and retained messages are kept.")
+    authentication: Chain | None = Field(
+        default=None,
+        description="The ways to prove who one is, asked in this order by every listener that has no chain of its own. "
+        "Whom none of them accepts is refused.",
+    )
+    listeners: Annotated[tuple[Listener, ...], Items(LISTENERS_MAX, count_min=1, key="name")] = Field(
+        description="The ports where clients connect."
+    )
+    authorization: Authorization = Field(
+        default=Authorization(), description="What holds where no TopicPermission says anything."
+    )
+    mqtt: MQTT = Field(default=MQTT(), description="The limits of the protocol.")
+
+    invariants = (
+        Rule(
+            cel="!has(self.sessionStore.embedded) || self.replicas == 1",
+            message="must be 1 with the embedded store: it serves one node",
+            holds=lambda self: self.replicas == 1,
+            field="replicas",
+        ),
+        Rule(
+            cel="self.listeners.all(a, self.listeners.exists_one(b, b.port == a.port))",
+            message="must not use one port twice",
+            holds=lambda self: len({listener.port for listener in self.listeners}) == len(self.listeners),
+            field="listeners",
+        ),
+        Rule(
+            cel="has(self.authentication) || self.listeners.all(a, has(a.authentication))",
+            message="is missing, so nobody could connect: name a way, such as {name: passwords, type: Password}",
+            holds=lambda self: (
+                self.authentication is not None
+                or all(listener.authentication is not None for listener in self.listeners)
+            ),
+            field="authentication",
+        ),
+        _UNIQUE_CHAIN_NAMES,
+    )
+
+
+class MQTTBrokerStatus(Observed):
+    """What was seen of the broker."""
+
+    observed_generation: Annotated[int, Field(strict=True, ge=0)] | None = Field(
+        default=None, description="The metadata.generation this status was made for."
+    )
+    replicas: Annotated[int, Field(strict=True, ge=0)] | None = Field(
+        default=None, description="How many nodes there are."
+    )
+    ready_replicas: Annotated[int, Field(strict=True, ge=0)] | None = Field(
+        default=None, description="How many nodes accept clients."
+    )
+    selector: Annotated[str, Text("must be text", characters_max=1_024)] | None = Field(
+        default=None, description="Label selector of the nodes' pods, for autoscalers."
+    )
+    conditions: Conditions = Field(
+        default=(PENDING,), description="What holds of the object; Ready is the one to wait for."
+    )
+
+
+class MQTTBroker(Resource):
+    """An MQTT broker: its nodes, its store, its listeners, and who may connect."""
+
+    kind: Literal["MQTTBroker"]
+    spec: MQTTBrokerSpec = Field(description="What is wanted of the broker.")
+    status: MQTTBrokerStatus = Field(default=MQTTBrokerStatus(), description="What was seen of the broker.")
+
+    invariants = (
+        Rule(
+            cel=f"size(self.metadata.name) <= {BROKER_NAME_CHARACTERS_MAX}"
+            f" && self.metadata.name.matches({cel_text(_BROKER_NAME_PATTERN)})",
+            message=f"metadata.name must be at most {BROKER_NAME_CHARACTERS_MAX} lower-case letters, digits and '-', "
+            "starting with a letter: Services are named after it",
+            holds=lambda self: (
+                len(self.metadata.name) <= BROKER_NAME_CHARACTERS_MAX
+                and re.fullmatch(_BROKER_NAME_PATTERN, self.metadata.name) is not None
+            ),
+        ),
+    )

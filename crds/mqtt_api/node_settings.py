@@ -1,0 +1,90 @@
+"""The settings of one broker node: the document that an operator renders and a node reads.
+
+Knows the shape and base units (seconds, bytes, counts); does not know who writes it, where it lies, or what is done
+with it. Paths are absolute. No secret stands in it: keys and passwords are files or verifiers elsewhere.
+"""
+
+from msgspec import Struct
+
+
+class TLSSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """TLS of one listener. `client_auth`: None, Optional or Required. Files are PEM and are watched for changes."""
+
+    certificate_file: str
+    key_file: str
+    min_version: str = "TLS1.2"
+    client_auth: str = "None"
+    client_ca_files: tuple[str, ...] = ()
+    crl_files: tuple[str, ...] = ()
+
+
+class AuthenticationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One entry of a chain. `type`: X509, Password or Anonymous.
+
+    `principals`: RequireMQTTClient (the user name must belong to an MQTTClient) or Open (X509 only: every valid
+    certificate is a principal of its own). `client_ids` are the patterns an Open principal may use.
+    """
+
+    name: str
+    type: str
+    username_from: str = "CommonName"
+    principals: str = "RequireMQTTClient"
+    client_ids: tuple[str, ...] = ("${username}",)
+
+
+class ListenerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One listening port. `tls` absent = plain text. `authentication` absent = the node's chain; empty = nobody."""
+
+    name: str
+    host: str
+    port: int
+    tls: TLSSettings | None = None
+    authentication: tuple[AuthenticationSettings, ...] | None = None
+    max_connections: int = 20_000
+
+
+class QueueSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds of what waits for one session. `overflow`: DropOldest, DropNewest or Reject."""
+
+    messages_max: int = 1_000
+    bytes_max: int = 16 * 1024 * 1024
+    overflow: str = "DropOldest"
+
+
+class MQTTSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of the protocol. Units last in the name."""
+
+    packet_bytes_max: int = 1024 * 1024
+    session_expiry_s_max: int = 86_400
+    message_expiry_s_max: int = 86_400
+    keep_alive_s_max: int = 600
+    receive_maximum: int = 100
+    topic_alias_maximum: int = 32
+    maximum_qos: int = 2
+    retain_available: bool = True
+    wildcard_subscription_available: bool = True
+    shared_subscription_available: bool = True
+    topic_levels_max: int = 32
+    subscriptions_per_client_max: int = 1_000
+    queue: QueueSettings = QueueSettings()
+
+
+class NodeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything one node needs to know. `on_revoke`: Mute or Disconnect. `log_level`: debug, info or warning.
+
+    `broker` is "namespace/name". `world` is the identity of the store: an empty store under a known world is refused.
+    `store` is "sqlite:/absolute/path" or "sqlite::memory:". `admin_socket` is the path of a Unix socket.
+    """
+
+    node: str
+    broker: str
+    world: str
+    store: str
+    policy_file: str
+    admin_socket: str
+    listeners: tuple[ListenerSettings, ...]
+    authentication: tuple[AuthenticationSettings, ...] = ()
+    on_revoke: str = "Mute"
+    mqtt: MQTTSettings = MQTTSettings()
+    log_level: str = "info"
+    log_format: str = "json"

@@ -1,0 +1,85 @@
+"""The policy as a document: JSON that travels from the one who compiles it to the nodes.
+
+Knows how to refuse what is not a policy, and how to read one of a newer version without granting too much; does not
+know files, stores or who writes.
+"""
+
+import msgspec
+
+from mqtt_api.policy_values import Effect, Policy, Rule
+from mqtt_api.rule_set import QOS_LEVELS
+from mqtt_api.templates import check_template
+from mqtt_api.topics import TopicError
+
+_RULE_FIELDS = frozenset(Rule.__struct_fields__)
+
+
+class _RuleFields(msgspec.Struct):
+    """The same document again, for the names of the fields that its rules were written with."""
+
+    rules: tuple[dict[str, msgspec.Raw], ...] = ()
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_policies = msgspec.json.Decoder(Policy)
+_rule_fields = msgspec.json.Decoder(_RuleFields)
+
+
+def encode_policy(policy: Policy) -> bytes:
+    """JSON, sorted and compact: the file or value that carries the policy to nodes. Equal policies give equal bytes."""
+    return _encoder.encode(policy)
+
+
+def decode_policy(data: bytes) -> Policy:
+    """Raises ValueError with the field's path when the document is not a policy; the caller keeps the one it has.
+
+    A rule may hold fields that this version does not know. Then an allow keeps its place but names no topic any more,
+    and a deny stands as far as it is understood, which is wider than it was meant.
+    """
+    try:
+        policy = _policies.decode(data)
+        fields = _rule_fields.decode(data).rules
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"the policy document is malformed: {error}") from error
+    _check_rules(policy)
+    _check_references(policy)
+    rules = tuple(_as_understood(rule, names) for rule, names in zip(policy.rules, fields, strict=True))
+    return msgspec.structs.replace(policy, rules=rules)
+
+
+def _as_understood(rule: Rule, written: dict[str, msgspec.Raw]) -> Rule:
+    """What is not understood may narrow the rule: an allow then must not match, a deny must."""
+    if written.keys() <= _RULE_FIELDS or rule.effect is Effect.DENY:
+        return rule
+    return msgspec.structs.replace(rule, topics=())  # dropped in place, for principals name rules by index
+
+
+def _check_rules(policy: Policy) -> None:
+    for number, rule in enumerate(policy.rules):
+        path = f"$.rules[{number}]"
+        if not rule.topics:
+            raise _malformed("a rule needs at least one topic", f"{path}.topics")
+        if not rule.qos or not set(rule.qos) <= set(QOS_LEVELS):
+            raise _malformed("a rule needs at least one QoS, and knows 0, 1 and 2", f"{path}.qos")
+        for position, template in enumerate(rule.topics):
+            try:
+                check_template(template)
+            except TopicError as error:
+                raise _malformed(str(error), f"{path}.topics[{position}]") from error
+
+
+def _check_references(policy: Policy) -> None:
+    lists = {"$.authenticated": policy.authenticated, "$.anonymous": policy.anonymous}
+    for username, principal in policy.principals.items():
+        path = f"$.principals[{username!r}]"
+        if principal.username != username:
+            raise _malformed("a principal must stand under its own user name", f"{path}.username")
+        lists[f"{path}.rules"] = principal.rules
+    for path, indexes in lists.items():
+        for position, index in enumerate(indexes):
+            if not 0 <= index < len(policy.rules):
+                raise _malformed(f"there is no rule {index}", f"{path}[{position}]")
+
+
+def _malformed(problem: str, path: str) -> ValueError:
+    return ValueError(f"the policy document is malformed: {problem} - at `{path}`")
