@@ -1,0 +1,84 @@
+"""The plan of one message: who gets it, at which QoS, with which identifiers. Pure.
+
+Knows subscriptions and the rules of overlapping; does not know how a message travels, where it waits, or who is allowed
+(it is told through `may_receive`).
+"""
+
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from mqtt_broker.session.message import Message
+from mqtt_broker.session.session import Subscription
+
+
+class Receiver(Struct, frozen=True):
+    """One copy for one client. `retain` is the flag of that copy."""
+
+    client_id: str
+    qos: int
+    retain: bool = False
+    identifiers: tuple[int, ...] = ()
+
+
+class SharedMatch(Struct, frozen=True):
+    """One shared subscription that gets the message once. `members` may take it; there is at least one."""
+
+    group: str
+    filter: str
+    members: tuple[tuple[str, Subscription], ...]
+
+
+class Plan(Struct, frozen=True):
+    """Each client at most once in `receivers`, each (group, filter) at most once in `groups`."""
+
+    receivers: tuple[Receiver, ...] = ()
+    groups: tuple[SharedMatch, ...] = ()
+
+
+def plan(
+    message: Message,
+    matches: Iterable[tuple[str, Subscription]],
+    may_receive: Callable[[str, Subscription], bool],
+) -> Plan:
+    """Turn matching subscriptions into receivers.
+
+    `may_receive` is asked only for a subscription that a deny rule overlaps (`has_exceptions`): the others were decided
+    when they were granted. A shared subscription none of whose members may receive is left out.
+    """
+    receivers: dict[str, Receiver] = {}
+    groups: dict[tuple[str, str], list[tuple[str, Subscription]]] = {}
+    for client_id, subscription in matches:
+        if subscription.no_local and client_id == message.publisher:  # [MQTT-3.8.3-3]
+            continue
+        if subscription.has_exceptions and not may_receive(client_id, subscription):
+            continue
+        if subscription.group is not None:
+            groups.setdefault((subscription.group, subscription.filter), []).append((client_id, subscription))
+            continue
+        receiver = _receiver(message, client_id, subscription)
+        known = receivers.get(client_id)
+        receivers[client_id] = receiver if known is None else _merged(known, receiver)
+    return Plan(
+        receivers=tuple(receivers.values()),
+        groups=tuple(SharedMatch(group, name, tuple(members)) for (group, name), members in groups.items()),
+    )
+
+
+def _receiver(message: Message, client_id: str, subscription: Subscription) -> Receiver:
+    return Receiver(
+        client_id=client_id,
+        qos=min(message.qos, subscription.qos),  # [MQTT-3.8.4-8]
+        retain=message.retain and subscription.retain_as_published,  # [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+        identifiers=(subscription.identifier,) if subscription.identifier else (),  # [MQTT-3.3.4-3]
+    )
+
+
+def _merged(one: Receiver, other: Receiver) -> Receiver:
+    """One copy for overlapping subscriptions: the highest QoS [MQTT-3.3.4-2], all identifiers [MQTT-3.3.4-4]."""
+    return Receiver(
+        client_id=one.client_id,
+        qos=max(one.qos, other.qos),
+        retain=one.retain or other.retain,
+        identifiers=one.identifiers + other.identifiers,
+    )

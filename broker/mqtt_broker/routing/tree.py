@@ -1,0 +1,229 @@
+"""Which subscriptions match a topic name: exact filters in a dictionary, filters with wildcards in a trie of levels.
+
+Knows filters and who holds them; does not know messages, rights, sessions or how anything travels. Filters and names
+are valid before they come here (mqtt_api.topics). A muted subscription is not in the tree: the caller takes it out.
+"""
+
+from collections.abc import Iterator
+
+from mqtt_broker.session.session import Subscription
+
+Match = tuple[str, Subscription]
+
+VERSION_BUCKETS = 1024  # first levels share these: clients choose the levels, so one counter each would be unbounded
+
+
+class _Holders:
+    """Who holds one filter: its own subscriptions and those of each shared group, by client id."""
+
+    __slots__ = ("plain", "shared")
+
+    def __init__(self) -> None:
+        self.plain: dict[str, Match] = {}
+        self.shared: dict[str, dict[str, Match]] = {}
+
+    def of(self, group: str | None) -> dict[str, Match]:
+        return self.plain if group is None else self.shared.get(group, {})
+
+    def put(self, client_id: str, subscription: Subscription) -> bool:
+        """True if it is new, False if it replaced one [MQTT-3.8.4-3]."""
+        group = subscription.group
+        holders = self.plain if group is None else self.shared.setdefault(group, {})
+        is_new = client_id not in holders
+        holders[client_id] = (client_id, subscription)
+        return is_new
+
+    def drop(self, client_id: str, group: str | None) -> bool:
+        holders = self.of(group)
+        if holders.pop(client_id, None) is None:
+            return False
+        if group is not None and not holders:
+            del self.shared[group]
+        return True
+
+    def collect(self, into: list[Match]) -> None:
+        into.extend(self.plain.values())
+        for members in self.shared.values():
+            into.extend(members.values())
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.plain and not self.shared
+
+
+class _Node:
+    """One level of the trie. `holders` hold the filter that ends here, `rest` the one that ends here with `/#`."""
+
+    __slots__ = ("any_level", "children", "holders", "rest")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.any_level: _Node | None = None
+        self.holders: _Holders | None = None
+        self.rest: _Holders | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.children and self.any_level is None and self.holders is None and self.rest is None
+
+    def child(self, level: str) -> "_Node | None":
+        return self.any_level if level == "+" else self.children.get(level)
+
+    def child_or_new(self, level: str) -> "_Node":
+        known = self.child(level)
+        if known is not None:
+            return known
+        node = _Node()
+        if level == "+":
+            self.any_level = node
+        else:
+            self.children[level] = node
+        return node
+
+    def cut(self, level: str) -> None:
+        if level == "+":
+            self.any_level = None
+        else:
+            del self.children[level]
+
+
+class SubscriptionTree:
+    """All subscriptions that may receive, found by topic name.
+
+    Not thread-safe. `match` takes time in the topic's levels times the trie nodes that match them; no recursion.
+    """
+
+    def __init__(self) -> None:
+        self._exact: dict[str, _Holders] = {}
+        self._root = _Node()
+        self._count = 0
+        self._root_version = 0
+        self._bucket_versions = [0] * VERSION_BUCKETS
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, client_id: str, subscription: Subscription) -> None:
+        """Put a subscription in; one with the same client, filter and group is replaced [MQTT-3.8.4-3]."""
+        if self._holders_or_new(subscription.filter).put(client_id, subscription):
+            self._count += 1
+        self._touch(subscription.filter)
+
+    def remove(self, client_id: str, key: tuple[str, str | None]) -> bool:
+        """Take out the subscription with this `Subscription.key`. False if there is none; nothing changed then."""
+        topic_filter, group = key
+        holders = self._holders(topic_filter)
+        if holders is None or not holders.drop(client_id, group):
+            return False
+        self._count -= 1
+        if holders.is_empty:
+            self._prune(topic_filter)
+        self._touch(topic_filter)
+        return True
+
+    def match(self, topic: str) -> list[Match]:
+        """Every (client id, subscription) whose filter matches, overlapping ones of one client each for itself."""
+        found: list[Match] = []
+        exact = self._exact.get(topic)
+        if exact is not None:
+            exact.collect(found)
+        for holders in self._wildcard_holders(topic):
+            holders.collect(found)
+        return found
+
+    def members(self, group: str, topic_filter: str) -> list[Match]:
+        """The members of one shared subscription; `topic_filter` without its `$share/group/` prefix."""
+        holders = self._holders(topic_filter)
+        return [] if holders is None else list(holders.of(group).values())
+
+    def version(self, topic: str) -> int:
+        """A number that grows whenever what `match(topic)` answers may have changed, for whoever keeps an answer.
+
+        It may grow without need: topics whose first levels share a bucket share its number.
+        """
+        return self._root_version + self._bucket_versions[_bucket(topic)]
+
+    def _touch(self, topic_filter: str) -> None:
+        if topic_filter.startswith(("+", "#")):
+            self._root_version += 1
+        else:
+            self._bucket_versions[_bucket(topic_filter)] += 1
+
+    def _wildcard_holders(self, topic: str) -> Iterator[_Holders]:
+        """Walk all matching branches at once, one topic level after the other."""
+        here = [self._root]
+        # A wildcard in the first level never matches a topic that starts with '$' [MQTT-4.7.2-1].
+        wildcards = not topic.startswith("$")
+        for level in topic.split("/"):
+            below = []
+            for node in here:
+                if wildcards:
+                    if node.rest is not None:
+                        yield node.rest
+                    if node.any_level is not None:
+                        below.append(node.any_level)
+                child = node.children.get(level)
+                if child is not None:
+                    below.append(child)
+            here = below
+            wildcards = True
+        for node in here:
+            if node.holders is not None:
+                yield node.holders
+            if node.rest is not None:  # `a/#` matches `a`, the parent, too (MQTT 5.0, 4.7.1.2)
+                yield node.rest
+
+    def _holders(self, topic_filter: str) -> _Holders | None:
+        if not has_wildcard(topic_filter):
+            return self._exact.get(topic_filter)
+        node = self._root
+        for level in topic_filter.split("/"):
+            if level == "#":
+                return node.rest
+            child = node.child(level)
+            if child is None:
+                return None
+            node = child
+        return node.holders
+
+    def _holders_or_new(self, topic_filter: str) -> _Holders:
+        if not has_wildcard(topic_filter):
+            return self._exact.setdefault(topic_filter, _Holders())
+        node = self._root
+        for level in topic_filter.split("/"):
+            if level == "#":
+                if node.rest is None:
+                    node.rest = _Holders()
+                return node.rest
+            node = node.child_or_new(level)
+        if node.holders is None:
+            node.holders = _Holders()
+        return node.holders
+
+    def _prune(self, topic_filter: str) -> None:
+        """Let go of an empty filter and of every level that led to nothing else."""
+        if not has_wildcard(topic_filter):
+            del self._exact[topic_filter]
+            return
+        node = self._root
+        path: list[tuple[_Node, str]] = []
+        levels = topic_filter.split("/")
+        is_rest = levels[-1] == "#"
+        for level in levels[:-1] if is_rest else levels:
+            path.append((node, level))
+            node = node.child_or_new(level)
+        if is_rest:
+            node.rest = None
+        else:
+            node.holders = None
+        while path and node.is_empty:
+            node, level = path.pop()
+            node.cut(level)
+
+
+def has_wildcard(topic_filter: str) -> bool:
+    return "+" in topic_filter or "#" in topic_filter
+
+
+def _bucket(topic: str) -> int:
+    return hash(topic.partition("/")[0]) % VERSION_BUCKETS
