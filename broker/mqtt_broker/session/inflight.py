@@ -1,0 +1,190 @@
+"""The QoS 1 and 2 exchanges of one session, both ways: which packet ids are in use and what may follow for each.
+
+Knows packet ids, phases and the receive maximum; does not know packets, sockets, time or where a message is stored.
+An answer of the peer that fits nothing is an ordinary outcome here (None or an Enum): the flow decides what to reply.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import Generic, TypeVar
+
+PACKET_IDS_MAX = 65_535  # packet identifiers are 1..65535 (MQTT 5.0, 2.2.1)
+
+T = TypeVar("T")
+
+
+def packet_id_of(sequence: int) -> int:
+    """The packet id of a queue's entry. It follows from the sequence, so a resend has its old id on any node."""
+    return (sequence - 1) % PACKET_IDS_MAX + 1
+
+
+class Phase(Enum):
+    """Where an outbound exchange stands."""
+
+    SENT = "PUBLISH sent"
+    RELEASED = "PUBREC received, PUBREL sent"
+
+
+class PubRecOutcome(Enum):
+    """What a PUBREC means for the sender."""
+
+    FIRST = "store that the client has it, then send PUBREL"
+    REPEATED = "known already: send PUBREL again"
+    UNKNOWN = "no such exchange: PUBREL with 0x92"
+
+
+class Exchange(Generic[T]):
+    """One message on its way to the client."""
+
+    __slots__ = ("item", "packet_id", "phase", "qos")
+
+    def __init__(self, packet_id: int, item: T, qos: int, phase: Phase) -> None:
+        self.packet_id = packet_id
+        self.item = item
+        self.qos = qos
+        self.phase = phase
+
+
+class OutboundWindow(Generic[T]):
+    """The exchanges that this side began, in the order of their first PUBLISH [MQTT-4.6.0-5].
+
+    `receive_maximum` (1..65535) is the client's: exchanges not yet completed never outnumber it [MQTT-3.3.4-9].
+    The caller sends a queue's entries in the order of their sequence; only then the ids in use here are all there are.
+    """
+
+    def __init__(self, receive_maximum: int) -> None:
+        if not 1 <= receive_maximum <= PACKET_IDS_MAX:
+            raise AssertionError(f"receive maximum {receive_maximum} is not within 1..{PACKET_IDS_MAX}")
+        self._receive_maximum = receive_maximum
+        self._exchanges: dict[int, Exchange[T]] = {}
+        self._last_free_id = 0
+
+    def __len__(self) -> int:
+        return len(self._exchanges)
+
+    @property
+    def has_room(self) -> bool:
+        """True if the client takes one more QoS 1 or 2 PUBLISH [MQTT-4.9.0-2]."""
+        return len(self._exchanges) < self._receive_maximum
+
+    def can_send(self, sequence: int | None = None) -> bool:
+        """True if `send` may be called. A queue's entry also waits for its own packet id [MQTT-2.2.1-4]."""
+        if not self.has_room:
+            return False
+        return sequence is None or packet_id_of(sequence) not in self._exchanges
+
+    def send(self, item: T, qos: int, sequence: int | None = None) -> int:
+        """Begin an exchange and return its packet id. The caller asked `can_send` first; `qos` is 1 or 2.
+
+        `sequence` is that of the session's queue; None = the message lies in memory only and gets the next free id.
+        """
+        if qos not in (1, 2):
+            raise AssertionError(f"QoS {qos} has no exchange")
+        if not self.can_send(sequence):
+            raise AssertionError("send without room or with a packet id in use")
+        packet_id = self._free_id() if sequence is None else packet_id_of(sequence)
+        self._exchanges[packet_id] = Exchange(packet_id, item, qos, Phase.SENT)
+        return packet_id
+
+    def resume(self, item: T, sequence: int, qos: int, *, released: bool) -> int:
+        """Take up an exchange of an earlier connection and return its packet id [MQTT-4.4.0-1].
+
+        `released`: its PUBREC came, so only PUBREL is sent again; that needs no room, for it is no PUBLISH
+        [MQTT-4.9.0-3]. Otherwise the caller asked `can_send` first and sends PUBLISH with DUP [MQTT-3.3.1-1].
+        """
+        packet_id = packet_id_of(sequence)
+        if not released:
+            return self.send(item, qos, sequence)
+        if packet_id in self._exchanges:
+            raise AssertionError("resume with a packet id in use")
+        self._exchanges[packet_id] = Exchange(packet_id, item, 2, Phase.RELEASED)
+        return packet_id
+
+    def puback(self, packet_id: int) -> T | None:
+        """End a QoS 1 exchange. None: there is none with this id, nothing changed."""
+        return self._end(packet_id, 1, Phase.SENT)
+
+    def pubrec(self, packet_id: int) -> tuple[PubRecOutcome, T | None]:
+        """The client has a QoS 2 message: from here on only PUBREL is sent for it [MQTT-4.3.3-6]."""
+        exchange = self._exchanges.get(packet_id)
+        if exchange is None or exchange.qos != 2:
+            return PubRecOutcome.UNKNOWN, None
+        if exchange.phase is Phase.RELEASED:
+            return PubRecOutcome.REPEATED, exchange.item
+        exchange.phase = Phase.RELEASED
+        return PubRecOutcome.FIRST, exchange.item
+
+    def pubrec_failed(self, packet_id: int) -> T | None:
+        """A PUBREC of 0x80 or above ends the exchange and frees its id (MQTT 5.0, 4.3.3). None: unknown id."""
+        return self._end(packet_id, 2, Phase.SENT)
+
+    def pubcomp(self, packet_id: int) -> T | None:
+        """End a QoS 2 exchange. None: unknown id, or its PUBREC has not come; nothing changed."""
+        return self._end(packet_id, 2, Phase.RELEASED)
+
+    def in_flight(self) -> Iterator[Exchange[T]]:
+        """Everything not completed, in the order of its first PUBLISH."""
+        return iter(self._exchanges.values())
+
+    def clear(self) -> None:
+        """Forget all: the session has ended."""
+        self._exchanges.clear()
+
+    def _end(self, packet_id: int, qos: int, phase: Phase) -> T | None:
+        exchange = self._exchanges.get(packet_id)
+        if exchange is None or exchange.qos != qos or exchange.phase is not phase:
+            return None
+        del self._exchanges[packet_id]
+        return exchange.item
+
+    def _free_id(self) -> int:
+        """The next id not in use; there is one, for the window is never larger than the number of ids."""
+        packet_id = self._last_free_id
+        while True:
+            packet_id = packet_id % PACKET_IDS_MAX + 1
+            if packet_id not in self._exchanges:
+                self._last_free_id = packet_id
+                return packet_id
+
+
+class InboundIds:
+    """The packet ids that the client has in use towards the server.
+
+    QoS 2: accepted and not yet released; outlives the connection (`unreleased` is what the store kept). QoS 1: begun
+    and not yet acknowledged. `len` is what counts against the receive maximum that CONNACK announced [MQTT-3.3.4-7].
+    """
+
+    def __init__(self, unreleased: Iterable[int] = ()) -> None:
+        self._unreleased = set(unreleased)
+        self._unacknowledged: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._unreleased) + len(self._unacknowledged)
+
+    def __contains__(self, packet_id: int) -> bool:
+        return packet_id in self._unreleased or packet_id in self._unacknowledged
+
+    def add(self, packet_id: int) -> bool:
+        """A QoS 2 PUBLISH. False: a duplicate, answered with PUBREC and not delivered again [MQTT-4.3.3-10]."""
+        if packet_id in self._unreleased:
+            return False
+        self._unreleased.add(packet_id)
+        return True
+
+    def release(self, packet_id: int) -> bool:
+        """A PUBREL. False: the id is not known, which PUBCOMP says with 0x92."""
+        if packet_id not in self._unreleased:
+            return False
+        self._unreleased.remove(packet_id)
+        return True
+
+    def begin(self, packet_id: int) -> bool:
+        """A QoS 1 PUBLISH that waits for its acknowledgement. False: the id is in use."""
+        if packet_id in self:
+            return False
+        self._unacknowledged.add(packet_id)
+        return True
+
+    def finish(self, packet_id: int) -> None:
+        """PUBACK went out: the id is free. Idempotent."""
+        self._unacknowledged.discard(packet_id)

@@ -1,0 +1,226 @@
+"""Messages in queues: sequences, markers, bounds, the mark, phases, acknowledgements, drops."""
+
+from mqtt_broker.session.message import Message
+from mqtt_broker.store.ports import (
+    Accept,
+    Accepted,
+    Detach,
+    Done,
+    Drop,
+    Dropped,
+    Duplicate,
+    Marker,
+    QueueEntry,
+    Received,
+    Rejected,
+    Release,
+    Target,
+)
+from mqtt_broker.wire.packets import Properties
+from unit.mqtt_broker.store.harness import WILL, Joined, Node, acknowledge, detach, mark, message, strict, to
+
+
+class QueuesContract(Joined):
+    # Accept: sequences, order, results --------------------------------------------------------------------------------
+
+    async def test_sequences_start_at_1_and_grow_per_session(self, node: Node) -> None:
+        a, b = await node.claim("a"), await node.claim("b")
+        results = await node.commit(
+            Accept(message=message(b"1"), targets=(to(a), to(b))),
+            Accept(message=message(b"2"), targets=(to(a),)),
+            Accept(message=message(b"3"), targets=(to(b), to(a))),
+        )
+        assert results == (Accepted((1, 1)), Accepted((2,)), Accepted((2, 3)))
+        assert await node.payloads(a) == [b"1", b"2", b"3"]
+        assert await node.payloads(b) == [b"1", b"3"]
+
+    async def test_a_sequence_is_not_given_again_when_the_queue_was_empty(self, node: Node) -> None:
+        record = await node.claim()
+        await node.publish(record, b"1", b"2")
+        await node.do(acknowledge(record, 1, 2))
+        assert await node.publish(record, b"3") == [3]
+
+    async def test_a_session_may_be_named_twice_in_one_accept(self, node: Node) -> None:
+        record = await node.claim()
+        targets = (to(record, 1, identifiers=(1,)), to(record, 2, identifiers=(2,)))
+        assert await node.do(Accept(message=message(), targets=targets)) == Accepted((1, 2))
+        assert [(e.qos, e.identifiers) for e in await node.queue(record)] == [(1, (1,)), (2, (2,))]
+
+    async def test_receivers_that_are_gone_or_of_another_incarnation_are_left_out(self, node: Node) -> None:
+        record = await node.claim()
+        targets = (
+            Target(client_id="nobody", incarnation=1, qos=1),
+            Target(client_id="a", incarnation=record.incarnation + 1_000, qos=1),
+            to(record),
+        )
+        assert await node.do(Accept(message=message(), targets=targets)) == Accepted((0, 0, 1))
+
+    async def test_a_message_without_receivers_is_accepted(self, node: Node) -> None:
+        assert await node.do(Accept(message=message())) == Accepted(())
+
+    async def test_a_message_arrives_whole(self, node: Node) -> None:
+        record = await node.claim()
+        whole = Message(
+            topic="välimeri/☃",
+            payload=bytes(range(256)) * 20,
+            qos=2,
+            retain=True,
+            properties=Properties(
+                payload_format_indicator=1,
+                content_type="text/plain",
+                response_topic="r",
+                correlation_data=b"\x00\xff",
+                user_properties=(("k", "1"), ("k", "2")),
+            ),
+            expires_at=5_000.25,
+            publisher="p",
+            username="u",
+        )
+        target = to(record, 2, retain=True, identifiers=(1, 268_435_455))
+        await node.do(Accept(message=whole, targets=(target,)))
+        expected = QueueEntry(sequence=1, message=whole, qos=2, retain=True, identifiers=(1, 268_435_455))
+        assert await node.queue(record) == (expected,)
+
+    async def test_an_inbound_qos_2_message_is_accepted_once_until_released(self, node: Node) -> None:
+        """[MQTT-4.3.3-10] [MQTT-4.3.3-12]"""
+        record = await node.claim()
+        marker = Marker(client_id="a", epoch=record.epoch, packet_id=65_535)
+        accept = Accept(message=message(b"1", topic="r"), targets=(to(record),), marker=marker, retain=True)
+        again = Accept(message=message(b"2", topic="r"), targets=(to(record),), marker=marker, retain=True)
+        release = Release(client_id="a", epoch=record.epoch, packet_id=65_535)
+        assert await node.commit(accept, again) == (Accepted((1,)), Duplicate())
+        assert (await node.record()).inbound_qos2 == (65_535,)
+        assert (await node.store.read_retained(["r"]))[0].payload == b"1"
+        assert await node.commit(release, release, again) == (Done(), Done(), Accepted((2,)))
+
+    async def test_an_inbound_id_survives_a_reconnect(self, node: Node) -> None:
+        record = await node.claim()
+        marker = Marker(client_id="a", epoch=record.epoch, packet_id=1)
+        await node.commit(Accept(message=message(), marker=marker), detach(record))
+        record = await node.claim()
+        marker = Marker(client_id="a", epoch=record.epoch, packet_id=1)
+        assert await node.do(Accept(message=message(), marker=marker)) == Duplicate()
+
+    # Accept: bounds ---------------------------------------------------------------------------------------------------
+
+    async def test_drop_oldest_evicts_the_oldest_and_names_it(self, node: Node) -> None:
+        record = await node.claim(bounds=strict("DropOldest"))
+        await node.publish(record, b"1", b"2")
+        assert await node.do(Accept(message=message(b"3"), targets=(to(record),))) == Accepted((3,), (("a", 1),))
+        assert await node.payloads(record) == [b"2", b"3"]
+
+    async def test_drop_oldest_never_touches_what_may_have_been_sent(self, node: Node) -> None:
+        record = await node.claim(bounds=strict("DropOldest"))
+        await node.publish(record, b"1", b"2")
+        await node.do(mark(record, 1))
+        assert await node.do(Accept(message=message(b"3"), targets=(to(record),))) == Accepted((3,), (("a", 2),))
+        await node.do(mark(record, 3))
+        assert await node.do(Accept(message=message(b"4"), targets=(to(record),))) == Accepted((0,))
+        assert await node.payloads(record) == [b"1", b"3"]
+
+    async def test_drop_oldest_makes_room_by_bytes(self, node: Node) -> None:
+        record = await node.claim(bounds=strict("DropOldest", 100, 32))
+        await node.publish(record, b"1" * 9, b"2" * 9, b"3" * 9)
+        large = Accept(message=message(b"4" * 19), targets=(to(record),))
+        assert await node.do(large) == Accepted((4,), (("a", 1), ("a", 2)))
+
+    async def test_a_message_that_can_never_fit_evicts_nothing(self, node: Node) -> None:
+        record = await node.claim(bounds=strict("DropOldest", 100, 32))
+        await node.publish(record, b"1", b"2")
+        await node.do(mark(record, 1))
+        assert await node.do(Accept(message=message(b"x" * 30), targets=(to(record),))) == Accepted((0,))
+        assert await node.payloads(record) == [b"1", b"2"]
+
+    async def test_drop_newest_stores_nothing_when_full(self, node: Node) -> None:
+        record = await node.claim(bounds=strict("DropNewest"))
+        other = await node.claim("b")
+        await node.publish(record, b"1", b"2")
+        result = await node.do(Accept(message=message(b"3"), targets=(to(record), to(other))))
+        assert result == Accepted((0, 1))
+        assert await node.payloads(record) == [b"1", b"2"]
+        assert await node.payloads(other) == [b"3"]
+        await node.do(acknowledge(record, 1))
+        assert await node.publish(record, b"4") == [3]
+
+    async def test_reject_refuses_the_message_for_every_receiver(self, node: Node) -> None:
+        full = await node.claim(bounds=strict("Reject"))
+        other = await node.claim("b", will=WILL)
+        await node.publish(full, b"1", b"2")
+        await node.do(detach(other, 100, node.store.now()))
+        accept = Accept(
+            message=message(b"3", topic="r"),
+            targets=(to(other), to(full)),
+            marker=Marker(client_id="a", epoch=full.epoch, packet_id=4),
+            retain=True,
+            fires_will_of=("b", other.incarnation),
+        )
+        assert await node.do(accept) == Rejected("a")
+        assert await node.payloads(other) == []
+        assert await node.store.read_retained(["r"]) == ()
+        assert (await node.record()).inbound_qos2 == ()
+        assert len((await node.store.due()).wills) == 1
+        await node.do(acknowledge(full, 1))
+        assert await node.do(accept) == Accepted((1, 3))
+
+    async def test_reject_counts_every_copy_of_one_message(self, node: Node) -> None:
+        record = await node.claim(bounds=strict("Reject"))
+        await node.publish(record, b"1")
+        assert await node.do(Accept(message=message(b"2"), targets=(to(record), to(record)))) == Rejected("a")
+        assert await node.payloads(record) == [b"1"]
+
+    async def test_reject_by_bytes(self, node: Node) -> None:
+        record = await node.claim(bounds=strict("Reject", 100, 10))
+        assert await node.publish(record, b"1" * 9) == [1]
+        assert await node.do(Accept(message=message(b""), targets=(to(record),))) == Rejected("a")
+
+    # The mark, the phases, acknowledgements, drops --------------------------------------------------------------------
+
+    async def test_the_mark_is_never_lowered(self, node: Node) -> None:
+        record = await node.claim()
+        await node.publish(record, b"1", b"2", b"3")
+        await node.commit(mark(record, 2), mark(record, 1))
+        assert (await node.record()).sent_up_to == 2
+
+    async def test_an_orderly_detach_sets_the_mark_to_what_was_sent(self, node: Node) -> None:
+        record = await node.claim()
+        await node.publish(record, b"1", b"2", b"3")
+        await node.do(mark(record, 3))
+        await node.do(Detach(client_id="a", epoch=record.epoch, expiry_interval_s=9, will_due_at=None, sent_up_to=1))
+        assert (await node.record()).sent_up_to == 1
+        await node.do(detach(record))
+        assert (await node.record()).sent_up_to == 1
+
+    async def test_an_entry_that_was_received_says_so(self, node: Node) -> None:
+        """[MQTT-4.3.3-6]"""
+        record = await node.claim()
+        await node.publish(record, b"1", b"2", qos=2)
+        await node.do(Received(client_id="a", epoch=record.epoch, sequence=1))
+        assert [entry.received for entry in await node.queue(record)] == [True, False]
+
+    async def test_acknowledging_is_idempotent_and_ignores_the_unknown(self, node: Node) -> None:
+        record = await node.claim()
+        await node.publish(record, b"1", b"2", b"3")
+        assert await node.commit(acknowledge(record, 2, 99), acknowledge(record, 2)) == (Done(), Done())
+        assert await node.payloads(record) == [b"1", b"3"]
+
+    async def test_an_acknowledged_copy_leaves_the_others(self, node: Node) -> None:
+        a, b = await node.claim("a"), await node.claim("b")
+        await node.do(Accept(message=message(b"1"), targets=(to(a), to(b))))
+        await node.do(acknowledge(a, 1))
+        assert await node.payloads(a) == []
+        assert await node.payloads(b) == [b"1"]
+
+    async def test_a_drop_works_offline_and_keeps_what_may_have_been_sent(self, node: Node) -> None:
+        record = await node.claim()
+        await node.publish(record, b"1", b"2", b"3")
+        await node.commit(mark(record, 1), detach(record))
+        drop = Drop(client_id="a", incarnation=record.incarnation, sequences=(1, 2, 99))
+        assert await node.commit(drop, drop) == (Dropped(1), Dropped(0))
+        assert await node.payloads(record) == [b"1", b"3"]
+
+    async def test_a_drop_for_another_incarnation_does_nothing(self, node: Node) -> None:
+        record = await node.claim()
+        await node.publish(record, b"1")
+        assert await node.do(Drop(client_id="a", incarnation=0, sequences=(1,))) == Dropped(0)
+        assert await node.do(Drop(client_id="nobody", incarnation=0, sequences=(1,))) == Dropped(0)
+        assert await node.payloads(record) == [b"1"]
