@@ -1,0 +1,427 @@
+"""One client's connection: bytes to events, events to flows, effects to bytes.
+
+Knows its transport, its back-pressure and its timers; every decision is the machine's, the policy's or a flow's.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mqtt_broker.auth.authenticate import Authenticator
+from mqtt_broker.auth.credential import Credential
+from mqtt_broker.auth.principal import Identity, Peer
+from mqtt_broker.node.flows import acknowledge, connect, disconnect, publish, subscribe
+from mqtt_broker.node.live import LiveSession
+from mqtt_broker.node.order import OrderedEffects
+from mqtt_broker.node.outlet import Delivery, Outlet
+from mqtt_broker.node.rate import TokenBucket
+from mqtt_broker.protocol.connection import Connection
+from mqtt_broker.protocol.events import (
+    AuthReceived,
+    ConnectReceived,
+    DisconnectReceived,
+    Event,
+    PubAckReceived,
+    PubCompReceived,
+    PublishReceived,
+    PubRecReceived,
+    PubRelReceived,
+    SubscribeReceived,
+    UnsubscribeReceived,
+    Violated,
+)
+from mqtt_broker.store.ports import Claimed
+from mqtt_broker.wire.packets import Publish
+from mqtt_broker.wire.reasons import ReasonCode
+
+if TYPE_CHECKING:
+    from mqtt_broker.node.hub import Hub
+
+log = logging.getLogger("mqtt_broker.client")
+
+WRITE_BUFFER_BYTES_HIGH = 256 * 1024  # above it deliveries wait in the outlet
+WRITE_BUFFER_BYTES_MAX = 4 * 1024 * 1024  # above it the client takes no answers either: it is cut off
+EFFECTS_WAITING_HIGH = 1_000  # packets of one publisher that wait for the store before its reading pauses
+EFFECTS_WAITING_LOW = 500
+CLOSE_S_MAX = 5.0  # how long the last bytes may take to leave before the connection is cut
+
+
+class Owner(Protocol):
+    """The listener a connection came from."""
+
+    name: str
+    authenticator: Authenticator
+
+    def identify(self, transport: asyncio.BaseTransport, address: str) -> Peer:
+        """Who the transport proved. Raises ValueError for a certificate that cannot be read."""
+        ...
+
+    def connection_closed(self, client: "ClientConnection") -> None: ...
+
+
+class ClientConnection(asyncio.Protocol):
+    """From accept to the last byte. The transport may be plain or TLS; the peer's identity comes from outside."""
+
+    def __init__(self, hub: "Hub", listener: Owner, address: str) -> None:
+        self.hub = hub
+        self.listener = listener
+        self.peer = Peer(address=address, listener=listener.name)
+        self.connection = Connection(hub.settings.mqtt, hub.loop.time())
+        self.order = OrderedEffects(hub.pump)
+        self.subscribe_count = 0
+        self.subscribing = 0
+        self.closed = False
+        self.gone = asyncio.Event()
+        self.credential: Credential | None = None
+        self._session: LiveSession | None = None
+        self._transport: asyncio.Transport | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._detached = False
+        self._pauses: set[str] = set()
+        self._write_paused = False
+        self._unflushed_bytes = 0
+        self._is_dirty = False
+        self._message_rate: TokenBucket | None = None
+        self._byte_rate: TokenBucket | None = None
+
+    # What flows use --------------------------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> LiveSession:
+        """The session of a connected client; a bug in a flow if asked for before CONNACK."""
+        assert self._session is not None
+        return self._session
+
+    @property
+    def outlet(self) -> Outlet:
+        """The outlet of the connected session. Only while `closed` is False."""
+        assert self._session is not None
+        assert self._session.outlet is not None
+        return self._session.outlet
+
+    @property
+    def writable(self) -> bool:
+        """True while deliveries may be written: the transport keeps up and this turn brought not too much."""
+        return not (self._write_paused or self.closed) and self._unflushed_bytes < WRITE_BUFFER_BYTES_HIGH
+
+    def attach(self, session: LiveSession, identity: Identity, claimed: Claimed) -> None:
+        """The claim succeeded: this connection is the session's from now on."""
+        self._session = session
+        principal = self.hub.principal(identity.facts)
+        by_password = self.connection.connect is not None and self.connection.connect.password is not None
+        self.credential = Credential(
+            had_object=principal is not None,
+            was_declared=principal is not None and bool(principal.certificates),
+            verifiers=principal.passwords if by_password and principal is not None else (),
+            certificate=self.peer.certificate,
+        )
+        session.limits = identity.limits
+        session.outlet = Outlet(
+            self.hub,
+            self,
+            client_id=session.client_id,
+            incarnation=session.incarnation,
+            epoch=session.epoch,
+            persistent=session.is_persistent,
+            bounds=session.bounds,
+            receive_maximum=self.connection.client_receive_maximum,
+            sent_up_to=claimed.record.sent_up_to,
+            backlog=claimed.queued > 0,
+            still_allowed=self._still_allowed,
+        )
+        self.hub.connections[session.client_id] = self
+        per_user = self.hub.connections_per_user
+        per_user[identity.facts.username] = per_user.get(identity.facts.username, 0) + 1
+        now = self.hub.loop.time()
+        if identity.limits.messages_per_s is not None:
+            self._message_rate = TokenBucket(identity.limits.messages_per_s, now)
+        if identity.limits.bytes_per_s is not None:
+            self._byte_rate = TokenBucket(identity.limits.bytes_per_s, now)
+
+    def accepted(self) -> None:
+        """CONNACK is written: go on with what the client sent meanwhile."""
+        self.hub.counters.connections_accepted += 1
+        log.info(
+            "%s connected from %s on %s",
+            self.session.client_id,
+            self.peer.address,
+            self.peer.listener,
+            extra={
+                "event": "client.connected",
+                "fields": {
+                    "client_id": self.session.client_id,
+                    "username": self.session.facts.username,
+                    "address": self.peer.address,
+                    "listener": self.peer.listener,
+                    "protocol_version": int(self.session.protocol_version),
+                },
+            },
+        )
+        self.wrote()
+        self._pause_off("connect")
+
+    def send_publish(self, packet: Publish) -> bool:
+        """Write a PUBLISH; False if it is larger than the client takes."""
+        sent = self.connection.publish(packet)
+        if sent:
+            self.hub.counters.messages_sent += 1
+            self._unflushed_bytes += len(packet.payload) + len(packet.topic)
+            self.wrote()
+        return sent
+
+    def send_pubrel(self, packet_id: int) -> None:
+        self.connection.pubrel(packet_id)
+        self.wrote()
+
+    def wrote(self) -> None:
+        """The machine has bytes to send: they leave at the end of this loop turn."""
+        if not self._is_dirty:
+            self._is_dirty = True
+            self.hub.dirty(self)
+
+    def flush(self) -> None:
+        """Write everything gathered in this turn at once. The hub calls it."""
+        self._is_dirty = False
+        self._unflushed_bytes = 0
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        data = self.connection.data_to_send()
+        if data:
+            self.hub.counters.bytes_sent += len(data)
+            transport.write(data)
+            if transport.get_write_buffer_size() > WRITE_BUFFER_BYTES_MAX:
+                self._cut("it reads nothing and its write buffer is full")
+        if self._session is not None and self._session.outlet is not None and self.writable:
+            self._session.outlet.drain()
+
+    # Ends ------------------------------------------------------------------------------------------------------------
+
+    def detach(self, *, with_will: bool, planned_stop: bool = False) -> None:
+        """Let go of the session, once. Nothing is delivered through this connection any more."""
+        self.closed = True
+        if self._detached or self._session is None:
+            return
+        self._detached = True
+        session, username = self._session, self._session.facts.username
+        if self.hub.connections.get(session.client_id) is self:
+            del self.hub.connections[session.client_id]
+        remaining = self.hub.connections_per_user.get(username, 0) - 1
+        if remaining > 0:
+            self.hub.connections_per_user[username] = remaining
+        else:
+            self.hub.connections_per_user.pop(username, None)
+        disconnect.leave(self, session, with_will=with_will, planned_stop=planned_stop)
+
+    def finish(self) -> None:
+        """Send what is left and close the transport; cut it if that takes longer than CLOSE_S_MAX."""
+        self.closed = True
+        self.flush()
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            self._pause_on("closing")
+            transport.close()
+            self.hub.loop.call_later(CLOSE_S_MAX, transport.abort)
+
+    def end(self, reason: ReasonCode, *, with_will: bool = True, planned_stop: bool = False) -> None:
+        """The server ends the connection: DISCONNECT with the reason to MQTT 5, then close."""
+        if self.closed:
+            return
+        if self._session is not None:
+            self.connection.disconnect(reason)  # [MQTT-4.13.2-1]
+        self.detach(with_will=with_will, planned_stop=planned_stop)
+        self._note_end(reason.name)
+        self.finish()
+
+    def take_over(self) -> None:
+        """Another connection proved the same client id: this one gets its DISCONNECT, no more [MQTT-3.1.4-3]."""
+        self.end(ReasonCode.SESSION_TAKEN_OVER)
+
+    def close_stale(self) -> None:
+        """The store says that somebody newer owns the session: this connection must not write for it again."""
+        self.end(ReasonCode.SESSION_TAKEN_OVER, with_will=False)
+
+    def _cut(self, why: str) -> None:
+        self._note_end(why)
+        self.detach(with_will=True)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _note_end(self, why: str) -> None:
+        if self._session is not None:
+            client_id = self._session.client_id
+            log.info(
+                "%s disconnected: %s",
+                client_id,
+                why,
+                extra={"event": "client.disconnected", "fields": {"client_id": client_id, "why": why}},
+            )
+
+    # The transport's callbacks ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_HIGH)
+        self.hub.all_connections.add(self)
+        try:
+            self.peer = self.listener.identify(transport, self.peer.address)
+        except ValueError as problem:
+            log.info("no connection from %s: %s", self.peer.address, problem, extra={"event": "tls.failed"})
+            self._transport.abort()
+            return
+        self.hub.wheel.watch(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.hub.counters.bytes_received += len(data)
+        self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        if self.closed:
+            return
+        messages_before = self.hub.counters.messages_received
+        for event in self.connection.receive_data(data, self.hub.loop.time()):
+            self._on_event(event)
+            if self._is_closed():  # what follows in the same read is discarded
+                return
+        if self.connection.has_data_to_send:
+            self.wrote()
+        if self._session is not None:
+            self._limit(self.hub.counters.messages_received - messages_before, len(data))
+
+    def _is_closed(self) -> bool:
+        return self.closed
+
+    def _limit(self, messages: int, received_bytes: int) -> None:
+        """Pause the reading of a publisher that is over its rate, or that waits for the store with too much."""
+        now = self.hub.loop.time()
+        pause_s = 0.0
+        if self._message_rate is not None:
+            pause_s = self._message_rate.take(messages, now)
+        if self._byte_rate is not None:
+            pause_s = max(pause_s, self._byte_rate.take(received_bytes, now))
+        if pause_s > 0:
+            self._pause_on("rate")
+            self.hub.loop.call_later(pause_s, self._pause_off, "rate")
+        if len(self.order) > EFFECTS_WAITING_HIGH and "order" not in self._pauses:
+            self._pause_on("order")
+            self.order.when_below(EFFECTS_WAITING_LOW, lambda: self._pause_off("order"))
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._session is not None and self._session.outlet is not None and not self.closed:
+            self._session.outlet.drain()
+
+    def eof_received(self) -> bool:
+        return False  # a client that closed its half gets nothing more: close ours
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.hub.wheel.forget(self)
+        self.hub.all_connections.discard(self)
+        self.gone.set()
+        if not self.closed:
+            self._note_end("the connection was closed" if exc is None else type(exc).__name__)
+            self.detach(with_will=True)
+        self.listener.connection_closed(self)
+
+    def _pause_on(self, why: str) -> None:
+        if not self._pauses and self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._pauses.add(why)
+
+    def _pause_off(self, why: str) -> None:
+        if why not in self._pauses:
+            return
+        self._pauses.discard(why)
+        if not self._pauses and not self.closed and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            self.hub.loop.call_soon(self._receive, b"")  # what was held is due, and keep-alive starts anew
+
+    # Timed -----------------------------------------------------------------------------------------------------------
+
+    def deadline(self) -> float | None:
+        if self._pauses:  # what the client sends is not read: its silence is our doing
+            return None if "connect" in self._pauses else self.hub.loop.time() + 1.0
+        return self.connection.deadline()
+
+    def expire(self, now: float) -> None:
+        violated = self.connection.tick(now)
+        if violated is not None:
+            self._on_event(violated)
+
+    # Events ----------------------------------------------------------------------------------------------------------
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case PublishReceived(packet=packet):
+                publish.on_publish(self, packet)
+            case PubAckReceived(packet_id=packet_id):
+                acknowledge.on_puback(self, packet_id)
+            case PubRecReceived(packet_id=packet_id, reason=reason):
+                acknowledge.on_pubrec(self, packet_id, reason)
+            case PubRelReceived(packet_id=packet_id):
+                acknowledge.on_pubrel(self, packet_id)
+            case PubCompReceived(packet_id=packet_id):
+                acknowledge.on_pubcomp(self, packet_id)
+            case _:
+                self._on_rare_event(event)
+
+    def _on_rare_event(self, event: Event) -> None:
+        match event:
+            case SubscribeReceived(packet=packet):
+                subscribe.on_subscribe(self, packet)
+            case UnsubscribeReceived(packet=packet):
+                subscribe.on_unsubscribe(self, packet)
+            case ConnectReceived(packet=packet):
+                self._pause_on("connect")
+                self._connecting = self.hub.loop.create_task(connect.on_connect(self, packet), name="connect")
+                self._connecting.add_done_callback(self._connect_ended)
+            case DisconnectReceived(packet=packet):
+                self._note_end(packet.reason.name)
+                disconnect.on_disconnect(self, packet)
+            case AuthReceived():
+                self.end(ReasonCode.BAD_AUTHENTICATION_METHOD)
+            case Violated(reason=reason, detail=detail):
+                self._on_violation(reason, detail)
+            case _:
+                raise AssertionError(f"no flow for {event!r}")
+
+    def _on_violation(self, reason: ReasonCode, detail: str) -> None:
+        self.hub.counters.violations += 1
+        client_id = self._session.client_id if self._session is not None else ""
+        log.info(
+            "%s from %s broke the protocol: %s (%s)",
+            client_id or "a client",
+            self.peer.address,
+            reason.name,
+            detail,
+            extra={
+                "event": "client.violation",
+                "fields": {
+                    "client_id": client_id,
+                    "address": self.peer.address,
+                    "listener": self.peer.listener,
+                    "reason": reason.name,
+                    "detail": detail,
+                },
+            },
+        )
+        self.detach(with_will=True)
+        self.finish()
+
+    def _connect_ended(self, task: "asyncio.Task[None]") -> None:
+        self._connecting = None
+        if task.cancelled() or task.exception() is None:
+            self.hub.wheel.watch(self)
+            return
+        log.error("a CONNECT could not be answered", exc_info=task.exception())
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _still_allowed(self, delivery: Delivery) -> bool:
+        """The full decision at hand-over, for what was planned under an older policy or read from the queue."""
+        session = self.session
+        group = None if delivery.group is None else delivery.group[0]
+        return session.may_still_receive(delivery.message.topic, delivery.qos, group)

@@ -1,0 +1,46 @@
+"""Wills and expiries whose moment has come: asked of the store, acted on here, at most once each."""
+
+import asyncio
+import contextlib
+import logging
+
+from mqtt_broker.node.flows.disconnect import fire
+from mqtt_broker.node.hub import Hub
+from mqtt_broker.store.ports import Due, End, StoreUnavailable
+
+log = logging.getLogger("mqtt_broker.due")
+
+LOOK_AGAIN_S_MAX = 5.0  # also the delay after a store that did not answer
+LOOK_AGAIN_S_MIN = 0.05
+
+
+async def follow_due(hub: Hub) -> None:
+    """Runs for as long as the node: sleeps until the next moment, or until a session with an earlier one appears."""
+    while True:
+        hub.due_changed.clear()
+        pause_s = LOOK_AGAIN_S_MAX
+        try:
+            await hub.pump.idle()  # what this turn decided is in the store before it is asked
+            due = await hub.store.due()
+        except StoreUnavailable as problem:
+            log.warning("wills and expiries wait for the store: %s", problem)
+        else:
+            act(hub, due)
+            if due.next_at is not None:
+                pause_s = min(LOOK_AGAIN_S_MAX, max(LOOK_AGAIN_S_MIN, due.next_at - hub.store_now()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hub.due_changed.wait(), pause_s)
+
+
+def act(hub: Hub, due: Due) -> None:
+    """Fire what is due and end what has expired. A session that is connected again is left alone."""
+    for will_due in due.wills:
+        record = will_due.record
+        if record.client_id not in hub.connections and record.will is not None:
+            fire(hub, record, record.will)
+    for expiry in due.expiries:
+        session = hub.sessions.get(expiry.client_id)
+        if session is not None and (session.outlet is not None or session.incarnation != expiry.incarnation):
+            continue
+        hub.forget(expiry.client_id)
+        hub.pump.submit(End(client_id=expiry.client_id, incarnation=expiry.incarnation))

@@ -1,0 +1,231 @@
+"""The story of a CONNECT: authenticate, authorize, claim the session, evict its previous connection, accept.
+
+A refusal is one line in the log and one reason code to the client; the connection that holds the session is not touched
+before the newcomer has proved that the session is its own.
+"""
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mqtt_api.policy import Facts, Policy
+from mqtt_broker.auth import audit
+from mqtt_broker.auth.authorize import may_connect
+from mqtt_broker.auth.principal import Identity, Refused
+from mqtt_broker.node import groups
+from mqtt_broker.node.flows.publish import accept_message
+from mqtt_broker.node.hub import Hub
+from mqtt_broker.session.message import from_will
+from mqtt_broker.session.session import NEVER_S
+from mqtt_broker.store.ports import Claim, Claimed, ClaimRefused, Detach, Result
+from mqtt_broker.wire.packets import Connect, ProtocolVersion
+from mqtt_broker.wire.reasons import ReasonCode
+
+if TYPE_CHECKING:
+    from mqtt_broker.node.client import ClientConnection
+
+CLAIM_S_MAX = 10.0  # a store that does not answer by then: refused with 0x88, the claim is undone when it succeeds late
+POLICY_CHANGES_MAX = 3  # a policy that changes during three checks in a row: better refused than decided by an old one
+
+
+async def on_connect(client: "ClientConnection", packet: Connect) -> None:
+    """Answer a CONNECT with CONNACK, accepted or refused. Never raises for what the peer sent."""
+    hub = client.hub
+    answer = await _who(client, packet)
+    if isinstance(answer, Refused):
+        _refuse(client, packet, answer)
+        return
+    client_id = answer.facts.client_id
+    lock = hub.connecting.setdefault(client_id, asyncio.Lock())
+    try:
+        async with lock:  # two CONNECTs of one client id take turns, or both would believe they own the session
+            refusal = await _take_session(client, packet, answer)
+    finally:
+        if not lock.locked():
+            hub.connecting.pop(client_id, None)
+    if refusal is not None:
+        _refuse(client, packet, refusal)
+
+
+# Who, and whether ----------------------------------------------------------------------------------------------------
+
+
+async def _who(client: "ClientConnection", packet: Connect) -> Identity | Refused:
+    """The identity, with the client id it will use; decided under the policy that holds when this returns [D9]."""
+    hub = client.hub
+    for _ in range(POLICY_CHANGES_MAX):
+        policy = hub.policy
+        if policy is None:
+            return Refused(ReasonCode.SERVER_UNAVAILABLE, "this node has no policy yet")
+        answer = await _authenticate(client, policy, packet)
+        if hub.policy is policy:
+            return _authorized(hub, packet, answer) if isinstance(answer, Identity) else answer
+    return Refused(ReasonCode.SERVER_BUSY, "the policy keeps changing")
+
+
+async def _authenticate(client: "ClientConnection", policy: Policy, packet: Connect) -> Identity | Refused:
+    candidate = packet if packet.client_id else replace(packet, client_id=_random_id())
+    answer = await client.listener.authenticator.authenticate(policy, candidate, client.peer)
+    if isinstance(answer, Identity) and not packet.client_id:
+        return _with_assigned_id(client.hub, answer, candidate.client_id)
+    return answer
+
+
+def _with_assigned_id(hub: Hub, identity: Identity, random_id: str) -> Identity | Refused:
+    """A client id for a client that leaves the choice to us [MQTT-3.1.3-6]: one that its principal may use.
+
+    A pattern's `*` becomes 128 random bits. A principal with one client id gets that one, if nobody uses it.
+    """
+    username = identity.facts.username
+    for pattern in identity.client_ids:
+        if "*" in pattern:
+            chosen = pattern.replace("${username}", username).replace("*", random_id, 1).replace("*", "")
+            return replace(identity, facts=replace(identity.facts, client_id=chosen))
+    chosen = identity.client_ids[0].replace("${username}", username)
+    if chosen in hub.sessions:
+        return Refused(
+            ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
+            f"the client sent no client id and {chosen!r} is in use: send one, or allow {chosen + '-*'!r} in clientIDs",
+        )
+    return replace(identity, facts=replace(identity.facts, client_id=chosen))
+
+
+def _random_id() -> str:
+    return secrets.token_hex(16)
+
+
+def _authorized(hub: Hub, packet: Connect, identity: Identity) -> Identity | Refused:
+    refusal = may_connect(identity, identity.facts.client_id, packet.will, hub.rights_of(identity.facts))
+    if refusal is not None:
+        return refusal
+    if hub.draining:
+        return Refused(ReasonCode.SERVER_UNAVAILABLE, "this node is shutting down")
+    limit = identity.limits.connections_max
+    used = hub.connections_per_user.get(identity.facts.username, 0)
+    if limit is not None and used >= limit and identity.facts.client_id not in hub.connections:
+        return Refused(ReasonCode.QUOTA_EXCEEDED, f"{used} connections of this principal are open, its limit")
+    return identity
+
+
+def _refuse(client: "ClientConnection", packet: Connect, refused: Refused) -> None:
+    hub = client.hub
+    hub.counters.connections_refused += 1
+    if refused.reason in (ReasonCode.BAD_USER_NAME_OR_PASSWORD, ReasonCode.NOT_AUTHORIZED):
+        hub.counters.auth_failures += 1
+    audit.refused_connection(client.peer, packet.client_id, packet.username, refused.reason, refused.detail)
+    if not client.closed:
+        client.connection.refuse(refused.reason)  # [MQTT-3.1.4-2], [MQTT-3.2.2-7]
+        client.finish()
+
+
+# The session ---------------------------------------------------------------------------------------------------------
+
+
+async def _take_session(client: "ClientConnection", packet: Connect, identity: Identity) -> Refused | None:
+    """Claim the session and start the connection; None if accepted (or the client left meanwhile)."""
+    hub, facts = client.hub, identity.facts
+    if client.closed:
+        return None
+    known = hub.sessions.get(facts.client_id)
+    if known is not None and not _same_principal(known.facts, facts):
+        return _other_principals()
+    previous = hub.connections.get(facts.client_id)
+    if previous is not None:
+        previous.take_over()  # [MQTT-3.1.4-3]; its last writes reach the store before the claim below
+    claim = Claim(
+        client_id=facts.client_id,
+        facts=facts,
+        protocol_version=packet.version,
+        clean_start=packet.clean_start,
+        expiry_interval_s=session_expiry_s(packet, hub.settings.mqtt.session_expiry_s_max),
+        will=packet.will,
+        bounds=hub.bounds_for(identity.limits),
+    )
+    result = await _claim(client, claim)
+    if result is None:
+        return Refused(ReasonCode.SERVER_UNAVAILABLE, "the store does not answer")
+    if isinstance(result, ClaimRefused):
+        return _other_principals()
+    assert isinstance(result, Claimed)
+    _start(client, packet, identity, result)
+    return None
+
+
+def _other_principals() -> Refused:
+    return Refused(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "the client id has a session of another principal")
+
+
+def _same_principal(one: Facts, other: Facts) -> bool:
+    return one.username == other.username and one.anonymous == other.anonymous
+
+
+def session_expiry_s(packet: Connect, expiry_s_max: int) -> int:
+    """How long the session outlives its connection. MQTT 3.1.1 says clean, or as long as we keep any."""
+    if packet.version is not ProtocolVersion.V5:
+        return 0 if packet.clean_start else expiry_s_max
+    asked = packet.properties.session_expiry_interval or 0
+    return min(asked, expiry_s_max) if asked != NEVER_S or expiry_s_max != NEVER_S else NEVER_S
+
+
+async def _claim(client: "ClientConnection", claim: Claim) -> Result | None:
+    """The claim's result, or None after CLAIM_S_MAX; a claim that succeeds later is given back at once."""
+    hub = client.hub
+    answer: asyncio.Future[Result] = hub.loop.create_future()
+
+    def claimed(result: Result) -> None:
+        if not answer.done():
+            answer.set_result(result)
+        elif isinstance(result, Claimed):
+            hub.pump.submit(_undo(hub, result))
+
+    hub.pump.submit(claim, claimed)
+    try:
+        return await asyncio.wait_for(asyncio.shield(answer), CLAIM_S_MAX)
+    except TimeoutError:
+        answer.cancel()
+        return None
+
+
+def _undo(hub: Hub, claimed: Claimed) -> Detach:
+    record = hub.adopt(claimed.record)
+    if not record.is_persistent:
+        hub.forget(record.client_id)
+    return Detach(
+        client_id=record.client_id,
+        epoch=record.epoch,
+        expiry_interval_s=record.expiry_interval_s,
+        will_due_at=None,
+    )
+
+
+def _start(client: "ClientConnection", packet: Connect, identity: Identity, claimed: Claimed) -> None:
+    hub, record = client.hub, claimed.record
+    session = hub.adopt(record)
+    if claimed.lapsed_will is not None:
+        message = from_will(
+            claimed.lapsed_will,
+            record.client_id,
+            record.facts.username,
+            hub.store_now(),
+            hub.settings.mqtt.message_expiry_s_max,
+        )
+        if hub.rights_of(record.facts).may_publish(message.topic, message.qos, message.retain).allowed:
+            accept_message(hub, message)
+    client.attach(session, identity, claimed)
+    if client.closed:  # it left while the claim was under way
+        client.detach(with_will=True)
+        return
+    sent = client.connection.accept(
+        claimed.present,  # [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+        assigned_client_id=None if packet.client_id else record.client_id,  # [MQTT-3.2.2-16]
+        session_expiry_s=record.expiry_interval_s,
+    )
+    if not sent:  # CONNACK is larger than the client takes: it can never be told anything
+        client.detach(with_will=True)
+        client.finish()
+        return
+    client.accepted()
+    client.outlet.drain()
+    groups.wake_all(hub, session)

@@ -1,0 +1,192 @@
+"""The story of SUBSCRIBE and UNSUBSCRIBE: check, authorize, write, route, acknowledge, then the retained messages."""
+
+from typing import TYPE_CHECKING
+
+from mqtt_api.topics import TopicError, parse_shared, validate_filter
+from mqtt_broker.auth import audit
+from mqtt_broker.node import groups, retained
+from mqtt_broker.session.session import Subscription
+from mqtt_broker.store.ports import Result, Stale
+from mqtt_broker.store.ports import Subscribe as WriteSubscriptions
+from mqtt_broker.store.ports import Unsubscribe as RemoveSubscriptions
+from mqtt_broker.wire.packets import Subscribe, SubscriptionRequest, Unsubscribe
+from mqtt_broker.wire.reasons import ReasonCode
+
+if TYPE_CHECKING:
+    from mqtt_broker.node.client import ClientConnection
+
+Granted = tuple[Subscription, SubscriptionRequest]
+
+
+def on_subscribe(client: "ClientConnection", packet: Subscribe) -> None:
+    """Each filter gets its own answer; what is granted is written before SUBACK says so [MQTT-3.8.4-1]."""
+    session = client.session
+    identifiers = packet.properties.subscription_identifiers
+    identifier = identifiers[0] if identifiers else 0
+    answers = [_decide(client, request, identifier) for request in packet.subscriptions]
+    reasons = tuple(answer if isinstance(answer, ReasonCode) else ReasonCode(answer[0].qos) for answer in answers)
+    granted = [answer for answer in answers if not isinstance(answer, ReasonCode)]
+    if not granted:
+        client.order.run(lambda: _suback(client, packet.packet_id, reasons))
+        return
+    write = WriteSubscriptions(
+        client_id=session.client_id,
+        incarnation=session.incarnation,
+        epoch=session.epoch,
+        subscriptions=tuple(subscription for subscription, _ in granted),
+    )
+    client.order.commit(write, lambda result: _subscribed(client, packet.packet_id, reasons, granted, result))
+
+
+def _decide(client: "ClientConnection", request: SubscriptionRequest, identifier: int) -> Granted | ReasonCode:
+    """The subscription as granted, or why not."""
+    session, mqtt = client.session, client.hub.settings.mqtt
+    try:
+        group, topic_filter = parse_shared(request.filter)
+        validate_filter(topic_filter, mqtt.topic_levels_max)
+    except TopicError as problem:
+        _denied(client, request, None, str(problem))
+        return ReasonCode.TOPIC_FILTER_INVALID
+    if group is not None and not mqtt.shared_subscription_available:
+        return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
+    if not mqtt.wildcard_subscription_available and ("+" in topic_filter or "#" in topic_filter):
+        return ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
+    if (topic_filter, group) not in session.subscriptions and _is_full(client):
+        _denied(client, request, None, "the client has as many subscriptions as it may have")
+        return ReasonCode.QUOTA_EXCEEDED
+    wanted_qos = min(request.qos, mqtt.maximum_qos)
+    grant = session.rights.may_subscribe(topic_filter, wanted_qos, group)
+    if grant.qos is None:
+        _denied(client, request, grant.rule, grant.reason)
+        return ReasonCode.NOT_AUTHORIZED
+    client.subscribe_count += 1
+    client.subscribing += 1
+    subscription = Subscription(
+        filter=topic_filter,
+        group=group,
+        qos=grant.qos,
+        requested_qos=wanted_qos,
+        no_local=request.no_local,
+        retain_as_published=request.retain_as_published,
+        identifier=identifier,
+        has_exceptions=grant.has_exceptions,
+        generation=client.subscribe_count,
+    )
+    return subscription, request
+
+
+def _is_full(client: "ClientConnection") -> bool:
+    limit = client.hub.settings.mqtt.subscriptions_per_client_max
+    if client.session.limits.subscriptions_max is not None:
+        limit = min(limit, client.session.limits.subscriptions_max)
+    return len(client.session.subscriptions) + client.subscribing >= limit
+
+
+def _denied(client: "ClientConnection", request: SubscriptionRequest, rule: str | None, reason: str) -> None:
+    client.hub.counters.denials += 1
+    audit.denied(
+        client_id=client.session.client_id,
+        username=client.session.facts.username,
+        action="subscribe",
+        topic=request.filter,
+        rule=rule,
+        reason=reason,
+        qos=request.qos,
+    )
+
+
+def _subscribed(
+    client: "ClientConnection",
+    packet_id: int,
+    reasons: tuple[ReasonCode, ...],
+    granted: list[Granted],
+    result: Result,
+) -> None:
+    hub, session = client.hub, client.session
+    client.subscribing -= len(granted)
+    if isinstance(result, Stale):
+        client.close_stale()
+        return
+    if client.closed and not session.is_persistent:
+        return
+    wanted: list[Granted] = []
+    planned_before = hub.retained_plans
+    for index, (subscription, request) in enumerate(granted):
+        current = _decided_again(client, subscription)
+        if current is None:
+            reasons = _replace_nth_granted(reasons, index)
+            continue
+        is_new = subscription.key not in session.subscriptions
+        hub.route(session, current)
+        if request.retain_handling == 0 or (request.retain_handling == 1 and is_new):  # [MQTT-3.3.1-9..11]
+            wanted.append((current, request))
+    _suback(client, packet_id, reasons)
+    plain = [
+        subscription for subscription, _ in wanted if subscription.group is None
+    ]  # none for shared: MQTT 5.0, 4.8.2
+    if plain:
+        retained.send(hub, session, plain, planned_before)
+    groups.wake_all(hub, session)
+
+
+def _decided_again(client: "ClientConnection", subscription: Subscription) -> Subscription | None:
+    """SUBACK compares again what was decided before the write: the policy may have changed meanwhile [D9]."""
+    grant = client.session.rights.may_subscribe(subscription.filter, subscription.requested_qos, subscription.group)
+    if grant.qos is None:
+        remove = RemoveSubscriptions(
+            client_id=client.session.client_id,
+            incarnation=client.session.incarnation,
+            epoch=client.session.epoch,
+            keys=(subscription.key,),
+        )
+        client.hub.pump.submit(remove)
+        client.hub.unroute(client.session, subscription.key)
+        return None
+    return subscription
+
+
+def _replace_nth_granted(reasons: tuple[ReasonCode, ...], nth: int) -> tuple[ReasonCode, ...]:
+    positions = [position for position, reason in enumerate(reasons) if reason <= ReasonCode.GRANTED_QOS_2]
+    changed = list(reasons)
+    changed[positions[nth]] = ReasonCode.NOT_AUTHORIZED
+    return tuple(changed)
+
+
+def _suback(client: "ClientConnection", packet_id: int, reasons: tuple[ReasonCode, ...]) -> None:
+    if not client.closed:
+        client.connection.suback(packet_id, reasons)  # [MQTT-3.8.4-6]
+        client.wrote()
+
+
+def on_unsubscribe(client: "ClientConnection", packet: Unsubscribe) -> None:
+    """Filters are compared character by character [MQTT-3.10.4-1]; the removal is durable before UNSUBACK."""
+    session = client.session
+    keys = [_key(topic_filter) for topic_filter in packet.filters]
+    known = tuple(key for key in keys if key in session.subscriptions)
+    remove = RemoveSubscriptions(
+        client_id=session.client_id, incarnation=session.incarnation, epoch=session.epoch, keys=known
+    )
+    client.order.commit(remove, lambda result: _unsubscribed(client, packet.packet_id, keys, result))
+
+
+def _key(topic_filter: str) -> tuple[str, str | None]:
+    try:
+        group, inner = parse_shared(topic_filter)
+    except TopicError:
+        return topic_filter, None
+    return inner, group
+
+
+def _unsubscribed(
+    client: "ClientConnection", packet_id: int, keys: list[tuple[str, str | None]], result: Result
+) -> None:
+    if isinstance(result, Stale):
+        client.close_stale()
+        return
+    reasons = tuple(
+        ReasonCode.SUCCESS if client.hub.unroute(client.session, key) else ReasonCode.NO_SUBSCRIPTION_EXISTED
+        for key in keys
+    )
+    if not client.closed:
+        client.connection.unsuback(packet_id, reasons)  # [MQTT-3.10.4-4]
+        client.wrote()

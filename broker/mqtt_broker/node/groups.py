@@ -1,0 +1,140 @@
+"""Shared subscriptions on this node: which member gets a message, and what happens when a member is lost.
+
+Knows groups and their backlogs; does not know topics or rights (the plan left unpermitted members out already).
+A group lies in the store as soon as one member's session outlives its connection: its QoS 1 and 2 messages wait in
+the group's queue and members take them as their windows have room. A group of transient members lives in memory.
+"""
+
+from collections.abc import Iterable
+
+from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.live import LiveSession
+from mqtt_broker.node.outlet import UNDECIDED, Delivery
+from mqtt_broker.routing.delivery import SharedMatch
+from mqtt_broker.session.message import Message
+from mqtt_broker.session.session import Subscription
+from mqtt_broker.store.ports import Result, Take, Taken
+
+TAKE_MAX = 64  # entries one member takes at once, so that a backlog is spread over the group
+
+Member = tuple[str, Subscription]
+
+
+def is_stored(hub: Hub, match: SharedMatch) -> bool:
+    """True if the group's QoS 1 and 2 messages wait in the store."""
+    if hub.group_backlog.get((match.group, match.filter)):
+        return True  # what waits there must leave first, or order is lost
+    sessions = hub.sessions
+    return any((s := sessions.get(client_id)) is not None and s.is_persistent for client_id, _ in match.members)
+
+
+def deliver(hub: Hub, message: Message, match: SharedMatch) -> None:
+    """One copy to one member [MQTT-4.8.2-6]: at once from memory, or by waking those who take from the store."""
+    key = (match.group, match.filter)
+    if message.qos and is_stored(hub, match) and any(subscription.qos for _, subscription in match.members):
+        hub.group_backlog[key] = hub.group_backlog.get(key, 0) + 1
+        wake(hub, key)
+        return
+    member = _pick(hub, key, match.members)
+    if member is None:
+        hub.drop("no_receiver", 1)
+        return
+    _send(hub, message, key, member)
+
+
+def wake(hub: Hub, key: tuple[str, str]) -> None:
+    """Let a member with room take from the group's queue; again until the queue is empty or nobody has room."""
+    backlog = hub.group_backlog.get(key, 0)
+    if not backlog:
+        return
+    members = [member for member in _connected(hub, hub.tree.members(*key)) if _room(hub, member[0])]
+    chosen = hub.picker.pick(key, [client_id for client_id, _ in members])
+    if chosen is None:
+        return
+    session = hub.sessions[chosen]
+    subscription = next(subscription for client_id, subscription in members if client_id == chosen)
+    limit = min(_room(hub, chosen), max(1, backlog // len(members)), TAKE_MAX)
+    hub.group_backlog[key] = 0  # whoever takes holds the count until the answer is here
+    take = Take(
+        group=key[0],
+        filter=key[1],
+        client_id=chosen,
+        epoch=session.epoch,
+        limit=limit,
+        qos=subscription.qos,
+        identifiers=(subscription.identifier,) if subscription.identifier else (),
+    )
+    hub.pump.submit(take, lambda result: _taken(hub, key, session, result))
+
+
+def _taken(hub: Hub, key: tuple[str, str], session: LiveSession, result: Result) -> None:
+    if not isinstance(result, Taken):
+        hub.group_backlog[key] = 1  # the member was lost: the next one with room asks again
+        return
+    hub.group_backlog[key] = result.left
+    if session.outlet is not None:
+        for entry in result.entries:
+            session.outlet.offer_stored(
+                Delivery(
+                    message=entry.message,
+                    qos=entry.qos,
+                    retain=entry.retain,
+                    identifiers=entry.identifiers,
+                    decided_under=UNDECIDED,
+                    sequence=entry.sequence,
+                    group=entry.group,
+                )
+            )
+    if result.left:
+        wake(hub, key)
+    else:
+        hub.group_backlog.pop(key, None)
+
+
+def wake_all(hub: Hub, session: LiveSession) -> None:
+    """This session has room, or is here again: its groups may have something for it."""
+    for topic_filter, group in list(session.subscriptions):
+        if group is not None and hub.group_backlog.get((group, topic_filter)):
+            wake(hub, (group, topic_filter))
+
+
+def redeliver(hub: Hub, deliveries: Iterable[Delivery]) -> None:
+    """A member is lost: what it did not finish goes to another one, as new to it."""
+    for delivery in deliveries:
+        assert delivery.group is not None
+        member = _pick(hub, delivery.group, hub.tree.members(*delivery.group))
+        if member is None:
+            hub.drop("no_receiver", 1)
+        else:
+            _send(hub, delivery.message, delivery.group, member)
+
+
+def _send(hub: Hub, message: Message, key: tuple[str, str], member: Member) -> None:
+    client_id, subscription = member
+    outlet = hub.sessions[client_id].outlet
+    assert outlet is not None
+    qos = min(message.qos, subscription.qos)
+    identifiers = (subscription.identifier,) if subscription.identifier else ()
+    retain = message.retain and subscription.retain_as_published
+    delivery = Delivery(message, qos, retain, identifiers, hub.revision, group=key)
+    if qos:
+        outlet.offer(delivery)
+    else:
+        outlet.offer_qos0(delivery)
+
+
+def _pick(hub: Hub, key: tuple[str, str], members: Iterable[Member]) -> Member | None:
+    """A connected member, one with room before one without."""
+    connected = _connected(hub, members)
+    ready = [member for member in connected if _room(hub, member[0])] or connected
+    chosen = hub.picker.pick(key, [client_id for client_id, _ in ready])
+    return next((member for member in ready if member[0] == chosen), None)
+
+
+def _connected(hub: Hub, members: Iterable[Member]) -> list[Member]:
+    return [m for m in members if (s := hub.sessions.get(m[0])) is not None and s.outlet is not None]
+
+
+def _room(hub: Hub, client_id: str) -> int:
+    outlet = hub.sessions[client_id].outlet
+    return 0 if outlet is None else outlet.room

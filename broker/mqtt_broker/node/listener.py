@@ -1,0 +1,189 @@
+"""A listening port: accept, count, finish TLS within a deadline, hand over a connection with its verified identity.
+
+Knows sockets, TLS and the connection limit; does not know MQTT. TLS is wrapped around each accepted connection with the
+context of that moment, so a new certificate, CA or CRL needs no new socket and touches no living connection.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+
+from mqtt_api.node_settings import AuthenticationSettings, ListenerSettings
+from mqtt_broker.auth.authenticate import Authenticator
+from mqtt_broker.auth.principal import Peer, certificate_from_der
+from mqtt_broker.node.client import ClientConnection
+from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.tls import ReloadableContext, TLSConfigError
+
+log = logging.getLogger("mqtt_broker.listener")
+
+HANDSHAKE_S_MAX = 10.0  # a TLS handshake on a bad line needs two round trips; one that takes longer holds a place
+BACKLOG = 1_024
+ACCEPT_PAUSE_S = 0.1  # after the process ran out of file descriptors: let some connections end first
+
+
+class ListenError(Exception):
+    """A port cannot be opened. The text names listener, address and what to do."""
+
+
+class Listener:
+    """One port. `start` opens it; `apply` changes limits, authentication and TLS content while it is open."""
+
+    def __init__(self, hub: Hub, settings: ListenerSettings) -> None:
+        """Raises TLSConfigError for certificates that cannot be used and ValueError for a bad authentication entry."""
+        self.hub = hub
+        self.settings = settings
+        self.name = settings.name
+        self.authenticator = Authenticator(self._chain(settings), hub.passwords)
+        self.tls = None if settings.tls is None else ReloadableContext(settings.tls)
+        self.connections: set[ClientConnection] = set()
+        self.port = settings.port
+        self._socket: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Open the port. Raises ListenError; nothing is open then."""
+        host, port = self.settings.host, self.settings.port
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            server = socket.socket(family, kind, protocol)
+        except OSError as problem:
+            raise ListenError(f"listener {self.name}: host {host!r} cannot be resolved: {problem}") from problem
+        try:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            server.bind(address)
+            server.listen(BACKLOG)
+            server.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+        except OSError as problem:
+            server.close()
+            raise ListenError(_why_not(self.name, host, port, problem)) from problem
+        self._socket = server
+        self.port = server.getsockname()[1]
+        self._accepting = self.hub.loop.create_task(self._accept(server), name=f"accept-{self.name}")
+
+    def apply(self, settings: ListenerSettings) -> None:
+        """Take new limits, chain and TLS files; same host and port. Raises like the constructor, and keeps the old."""
+        authenticator = Authenticator(self._chain(settings), self.hub.passwords)
+        if settings.tls != self.settings.tls:
+            self.tls = None if settings.tls is None else ReloadableContext(settings.tls)
+        self.authenticator = authenticator
+        self.settings = settings
+
+    async def reload_tls(self) -> None:
+        """Read certificate, CA and CRL files again if they changed; bad ones keep what is served, with an alarm."""
+        if self.tls is None:
+            return
+        try:
+            changed = await asyncio.to_thread(self.tls.reload)
+        except TLSConfigError as problem:
+            log.error(
+                "listener %s keeps its certificate: %s",
+                self.name,
+                problem,
+                extra={"event": "tls.rejected", "fields": {"listener": self.name, "problem": str(problem)}},
+            )
+            return
+        if changed:
+            log.info(
+                "listener %s serves certificate %s",
+                self.name,
+                self.tls.serial,
+                extra={"event": "tls.reloaded", "fields": {"listener": self.name, "serial": self.tls.serial}},
+            )
+
+    async def close(self) -> None:
+        """Stop accepting. Connections that are open stay."""
+        tasks = [task for task in (self._accepting, *self._handshakes) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def identify(self, transport: asyncio.BaseTransport, address: str) -> Peer:
+        """The certificate the client proved in the handshake, or none. Raises ValueError if it cannot be read."""
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        der = None if tls is None else tls.getpeercert(binary_form=True)
+        certificate = None if der is None else certificate_from_der(der)
+        return Peer(address=address, listener=self.name, certificate=certificate)
+
+    def connection_closed(self, client: ClientConnection) -> None:
+        self.connections.discard(client)
+
+    def _chain(self, settings: ListenerSettings) -> tuple[AuthenticationSettings, ...]:
+        """A listener may have a chain of its own; an empty one means nobody, not the node's [D8]."""
+        return self.hub.settings.authentication if settings.authentication is None else settings.authentication
+
+    async def _accept(self, server: socket.socket) -> None:
+        loop = self.hub.loop
+        while True:
+            try:
+                accepted, address = await loop.sock_accept(server)
+            except OSError as problem:
+                if problem.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    log.error("listener %s cannot accept: %s", self.name, problem)
+                    await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue  # a client that left the queue again is nobody's fault
+            if len(self.connections) >= self.settings.max_connections:
+                self.hub.counters.connections_refused += 1
+                log.info("listener %s is full (%d): refused %s", self.name, self.settings.max_connections, address[0])
+                accepted.close()
+                continue
+            client = ClientConnection(self.hub, self, str(address[0]))
+            self.connections.add(client)  # before the handshake: it counts from the first byte
+            task = loop.create_task(self._open(accepted, client), name="handshake")
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _open(self, accepted: socket.socket, client: ClientConnection) -> None:
+        """Finish TLS, read who it is, start MQTT. Whatever goes wrong costs this connection only."""
+        accepted.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+        if accepted.family != socket.AF_UNIX:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            await self.hub.loop.connect_accepted_socket(
+                lambda: client,
+                accepted,
+                ssl=None if self.tls is None else self.tls.current,
+                ssl_handshake_timeout=None if self.tls is None else HANDSHAKE_S_MAX,
+            )
+        except (OSError, TimeoutError) as problem:  # ssl.SSLError is an OSError
+            self.hub.counters.tls_failures += 1
+            self.connections.discard(client)
+            accepted.close()
+            address = client.peer.address
+            log.info(
+                "no connection from %s on %s: %s",
+                address,
+                self.name,
+                _plain(problem),
+                extra={
+                    "event": "tls.failed",
+                    "fields": {"address": address, "listener": self.name, "problem": _plain(problem)},
+                },
+            )
+
+
+def _plain(problem: Exception) -> str:
+    return (
+        problem.reason
+        if isinstance(problem, ssl.SSLError) and problem.reason
+        else str(problem) or type(problem).__name__
+    )
+
+
+def _why_not(name: str, host: str, port: int, problem: OSError) -> str:
+    where = f"listener {name}: {host}:{port}"
+    if problem.errno == errno.EADDRINUSE:
+        return f"{where} is in use by another program: stop it, or give the listener another port"
+    if problem.errno == errno.EACCES:
+        return f"{where} needs privileges: choose a port above 1023"
+    return f"{where} cannot be opened: {problem.strerror or problem}"

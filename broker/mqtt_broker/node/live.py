@@ -1,0 +1,68 @@
+"""A session while its node is up: the stored record plus what only the living process knows.
+
+Knows one session's subscriptions, rights, windows and outlet; does not decide who receives or what is stored.
+"""
+
+from mqtt_api.policy import ClientLimits, Facts, Rights
+from mqtt_api.topics import matches
+from mqtt_broker.node.outlet import Outlet
+from mqtt_broker.session.inflight import InboundIds
+from mqtt_broker.session.session import QueueBounds, SessionRecord, Subscription
+from mqtt_broker.wire.packets import Will
+
+
+class LiveSession:
+    """One session known to this node, connected (`outlet` set) or not."""
+
+    __slots__ = (
+        "bounds",
+        "client_id",
+        "epoch",
+        "expiry_interval_s",
+        "facts",
+        "inbound",
+        "incarnation",
+        "limits",
+        "outlet",
+        "protocol_version",
+        "rights",
+        "subscriptions",
+        "will",
+    )
+
+    def __init__(self, record: SessionRecord, rights: Rights, limits: ClientLimits) -> None:
+        self.client_id = record.client_id
+        self.incarnation = record.incarnation
+        self.epoch = record.epoch
+        self.facts: Facts = record.facts
+        self.protocol_version = record.protocol_version
+        self.expiry_interval_s = record.expiry_interval_s
+        self.bounds: QueueBounds = record.bounds
+        self.will: Will | None = record.will
+        self.rights = rights
+        self.limits = limits
+        self.subscriptions: dict[tuple[str, str | None], Subscription] = {s.key: s for s in record.subscriptions}
+        self.inbound = InboundIds(record.inbound_qos2)
+        self.outlet: Outlet | None = None
+
+    @property
+    def is_persistent(self) -> bool:
+        """True if QoS 1 and 2 for this session wait in the store."""
+        return self.expiry_interval_s > 0
+
+    @property
+    def has_shared(self) -> bool:
+        return any(group is not None for _, group in self.subscriptions)
+
+    def may_still_receive(self, topic: str, qos: int, group: str | None) -> bool:
+        """The decision at hand-over: a fitting subscription stands, is not muted, and no rule denies the topic.
+
+        A message whose subscription is gone (UNSUBSCRIBE after it was queued) is decided by the topic alone.
+        """
+        fitting = [s for s in self.subscriptions.values() if s.group == group and matches(s.filter, topic)]
+        if not fitting:
+            return self.rights.may_receive(topic, qos, group).allowed
+        return any(
+            not s.muted and (not s.has_exceptions or self.rights.may_receive(topic, s.qos, group).allowed)
+            for s in fitting
+        )

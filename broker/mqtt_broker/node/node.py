@@ -1,0 +1,222 @@
+"""One broker node from start to stop: join the store, follow policy and settings, open listeners, drain politely."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+from collections.abc import Coroutine, Iterable
+from pathlib import Path
+
+from mqtt_api.node_settings import ListenerSettings, NodeSettings
+from mqtt_broker.auth.passwords import PasswordVerifier
+from mqtt_broker.node.admin import Admin
+from mqtt_broker.node.due import follow_due
+from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.listener import Listener, ListenError
+from mqtt_broker.node.policy_feed import PolicyFeed
+from mqtt_broker.node.tls import TLSConfigError
+from mqtt_broker.node.watch import changes
+from mqtt_broker.settings import SettingsError, read_settings
+from mqtt_broker.store.embedded import EmbeddedStore
+from mqtt_broker.store.ports import Store
+from mqtt_broker.wire.reasons import ReasonCode
+
+log = logging.getLogger("mqtt_broker.node")
+
+PASSWORD_THREADS = 1  # Argon2id is meant to be slow: one core's worth at most, so that messages keep moving
+PASSWORDS_WAITING_MAX = 256  # about ten seconds of hashing; beyond that clients are told to come back
+DRAIN_S_MAX = 5.0  # how long last bytes and last writes may take when the node stops
+TICK_S = 1.0
+NOT_LIVE = ("node", "broker", "world", "store", "policy_file", "admin_socket", "log_format")
+
+
+class StartError(Exception):
+    """The node cannot start; the text says why and what to do."""
+
+
+class Node:
+    """Composes the parts. `run` returns when the node was told to stop, or raises StartError."""
+
+    def __init__(self, settings_file: Path) -> None:
+        self._file = settings_file
+        self._settings = read_settings(settings_file)
+        self._listeners: dict[str, Listener] = {}
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def stop(self) -> None:
+        """Begin to leave. Idempotent."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        settings = self._settings
+        store: Store = await EmbeddedStore.open(settings.store)
+        try:
+            membership = await store.join(settings.node, settings.world)
+            passwords = PasswordVerifier(PASSWORD_THREADS, PASSWORDS_WAITING_MAX)
+            hub = Hub(settings, store, membership, passwords)
+            await _load(hub)
+            await self._serve(hub)
+            passwords.close()
+        finally:
+            await store.close()
+
+    async def _serve(self, hub: Hub) -> None:
+        feed = PolicyFeed(hub, Path(hub.settings.policy_file))
+        feed.read()
+        admin = Admin(hub, lambda: list(self._listeners.values()))
+        try:
+            self._open_listeners(hub, hub.settings.listeners)
+            await admin.start(hub.settings.admin_socket)
+        except (ListenError, TLSConfigError, ValueError, OSError) as problem:
+            await self._close_listeners()
+            await admin.close()
+            raise StartError(str(problem)) from problem
+        self._start(follow_due(hub), "due")
+        self._start(_tick(hub), "tick")
+        self._start(self._watch(hub, feed), "watch")
+        gc.freeze()  # what is here now stays: the collector need not look at it again
+        self._announce()
+        fenced = asyncio.create_task(hub.fenced.wait())
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([fenced, stopped], return_when=asyncio.FIRST_COMPLETED)
+        fenced.cancel()
+        stopped.cancel()
+        await self._drain(hub)
+        await admin.close()
+
+    def _start(self, work: Coroutine[object, object, None], name: str) -> None:
+        """A background task whose failure stops the node: half a node is worse than none."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("%s failed, the node stops", task.get_name(), exc_info=task.exception())
+            self._stop.set()
+
+    def _announce(self) -> None:
+        ports = {listener.name: listener.port for listener in self._listeners.values()}
+        log.info(
+            "ready: %s",
+            ", ".join(f"{name} on port {port}" for name, port in ports.items()),
+            extra={"event": "node.ready", "fields": {"listeners": ports}},
+        )
+
+    # Listeners and settings ------------------------------------------------------------------------------------------
+
+    def _open_listeners(self, hub: Hub, wanted: Iterable[ListenerSettings]) -> None:
+        for settings in wanted:
+            listener = Listener(hub, settings)
+            listener.start()
+            self._listeners[settings.name] = listener
+
+    async def _close_listeners(self) -> None:
+        for listener in self._listeners.values():
+            await listener.close()
+
+    def _watched_files(self) -> list[str]:
+        files = [str(self._file), self._settings.policy_file]
+        for listener in self._settings.listeners:
+            if listener.tls is not None:
+                tls = listener.tls
+                files += [tls.certificate_file, tls.key_file, *tls.client_ca_files, *tls.crl_files]
+        return files
+
+    async def _watch(self, hub: Hub, feed: PolicyFeed) -> None:
+        async for _ in changes(self._watched_files, self._stop):
+            await self._apply_settings(hub)
+            feed.read()
+            for listener in self._listeners.values():
+                await listener.reload_tls()
+
+    async def _apply_settings(self, hub: Hub) -> None:
+        """Take a changed settings file while running. What cannot change live keeps its value, and the log says so."""
+        try:
+            wanted = read_settings(self._file)
+        except SettingsError as problem:
+            log.error("%s: the settings in force stay", problem, extra={"event": "settings.rejected"})
+            return
+        if wanted == self._settings:
+            return
+        fixed = [name for name in NOT_LIVE if getattr(wanted, name) != getattr(self._settings, name)]
+        if fixed:
+            log.error(
+                "%s cannot change while the node runs: restart it",
+                ", ".join(fixed),
+                extra={"event": "settings.rejected", "fields": {"fixed": fixed}},
+            )
+            return
+        hub.settings = wanted
+        problems = await self._change_listeners(hub, wanted)
+        self._settings = wanted
+        for text in problems:
+            log.error("%s", text, extra={"event": "settings.rejected", "fields": {"problem": text}})
+        log.info("settings applied", extra={"event": "settings.applied"})
+
+    async def _change_listeners(self, hub: Hub, wanted: NodeSettings) -> list[str]:
+        """Close what is gone or moved, open what is new, change the rest in place. Returns what went wrong."""
+        problems = []
+        by_name = {settings.name: settings for settings in wanted.listeners}
+        for name, listener in list(self._listeners.items()):
+            settings = by_name.get(name)
+            if settings is None or (settings.host, settings.port) != (listener.settings.host, listener.settings.port):
+                await listener.close()
+                del self._listeners[name]
+                for client in list(listener.connections):
+                    client.end(ReasonCode.SERVER_SHUTTING_DOWN, planned_stop=True)
+        for settings in wanted.listeners:
+            try:
+                if settings.name in self._listeners:
+                    self._listeners[settings.name].apply(settings)
+                else:
+                    self._open_listeners(hub, [settings])
+            except (ListenError, TLSConfigError, ValueError) as problem:
+                problems.append(str(problem))
+        return problems
+
+    # The end ---------------------------------------------------------------------------------------------------------
+
+    async def _drain(self, hub: Hub) -> None:
+        """Stop accepting, say goodbye with the reason, write what is owed, then let go of the store."""
+        hub.draining = True
+        await self._close_listeners()
+        for client in list(hub.all_connections):
+            client.end(ReasonCode.SERVER_SHUTTING_DOWN, planned_stop=True)
+        if hub.fenced.is_set():
+            return
+        try:
+            await asyncio.wait_for(_settled(hub), DRAIN_S_MAX)
+        except TimeoutError:
+            log.warning("some connections or writes did not finish within %s s", DRAIN_S_MAX)
+            await hub.pump.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        log.info("stopped", extra={"event": "node.stopped"})
+
+
+async def _settled(hub: Hub) -> None:
+    await hub.pump.idle()
+    await asyncio.gather(*(client.gone.wait() for client in list(hub.all_connections)))
+
+
+async def _load(hub: Hub) -> None:
+    """Know every session, retained topic and group backlog before the first client is let in."""
+    snapshot = await hub.store.load()
+    for record in snapshot.sessions:
+        hub.adopt(record)
+    for topic in snapshot.retained_topics:
+        hub.retained.add(topic)
+    for group, topic_filter, count in snapshot.groups:
+        hub.group_backlog[(group, topic_filter)] = count
+    if snapshot.sessions:
+        log.info("%d sessions and %d retained topics loaded", len(snapshot.sessions), len(snapshot.retained_topics))
+
+
+async def _tick(hub: Hub) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            await asyncio.sleep(TICK_S)
+            hub.wheel.turn(hub.loop.time(), lambda error: log.error("a timer failed", exc_info=error))

@@ -1,0 +1,398 @@
+"""The one ordered outlet of a connected session: whatever is delivered to it goes through here.
+
+Knows pending deliveries, the send window, the sent mark and the memory bounds; does not know who may receive: it asks
+`still_allowed` when a delivery was decided under an older policy. Messages of one QoS leave in the order they came.
+
+QoS 0 waits only for the transport. QoS 1 and 2 wait for the window too, and those that lie in the store for the mark
+that says "may have been sent": it is written ahead of each window, so that one write serves many messages.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from mqtt_broker.node.counters import DropReason
+from mqtt_broker.session.inflight import OutboundWindow, PubRecOutcome
+from mqtt_broker.session.message import Message, is_expired
+from mqtt_broker.session.session import QueueBounds
+from mqtt_broker.store.ports import Acknowledge, Drop, MarkSent, QueueEntry, Result, Stale, StoreUnavailable
+from mqtt_broker.wire.packets import Properties, Publish
+
+if TYPE_CHECKING:
+    from mqtt_broker.node.hub import Hub
+
+STORED_IN_MEMORY_MAX = 512  # entries of a stored queue kept in memory; the rest is read again when there is room
+REFILL_MESSAGES_MAX = 256
+REFILL_BYTES_MAX = 1024 * 1024
+UNDECIDED = -2  # no revision: whatever comes from a stored queue is decided again at hand-over
+
+
+class Delivery(Struct, frozen=True):
+    """One message on its way to one session. `sequence` 0: it lies in memory only, else in the session's queue.
+
+    `decided_under` is the policy revision that allowed it. `group`: (group, filter) of a shared subscription.
+    """
+
+    message: Message
+    qos: int
+    retain: bool
+    identifiers: tuple[int, ...]
+    decided_under: int
+    sequence: int = 0
+    dup: bool = False
+    received: bool = False
+    group: tuple[str, str] | None = None
+
+
+class Sink(Protocol):
+    """The connection an outlet writes to."""
+
+    @property
+    def writable(self) -> bool: ...
+
+    def send_publish(self, packet: Publish) -> bool: ...
+
+    def send_pubrel(self, packet_id: int) -> None: ...
+
+    def close_stale(self) -> None: ...
+
+
+class Outlet:
+    """Created when a session is connected, dropped with the connection. Not thread-safe: the loop's alone."""
+
+    def __init__(
+        self,
+        hub: "Hub",
+        sink: Sink,
+        *,
+        client_id: str,
+        incarnation: int,
+        epoch: int,
+        persistent: bool,
+        bounds: QueueBounds,
+        receive_maximum: int,
+        sent_up_to: int,
+        backlog: bool,
+        still_allowed: Callable[[Delivery], bool],
+    ) -> None:
+        self._hub = hub
+        self._sink = sink
+        self._client_id = client_id
+        self._incarnation = incarnation
+        self._epoch = epoch
+        self._persistent = persistent
+        self._bounds = bounds
+        self._receive_maximum = receive_maximum
+        self._still_allowed = still_allowed
+        self._window: OutboundWindow[Delivery] = OutboundWindow(receive_maximum)
+        self._pending: deque[Delivery] = deque()  # QoS 1 and 2
+        self._pending_qos0: deque[Delivery] = deque()
+        self._pending_bytes = 0
+        self._resent_up_to = sent_up_to  # entries up to here may have been sent by an earlier connection
+        self._marked_up_to = sent_up_to
+        self._marking = False
+        self._sent_up_to = sent_up_to
+        self._read_up_to = 0
+        self._newest = 0
+        self._backlog = backlog
+        self._reading: asyncio.Task[None] | None = None
+        self._closed = False
+
+    # What others ask -------------------------------------------------------------------------------------------------
+
+    @property
+    def sent_up_to(self) -> int:
+        """The highest stored sequence really sent: what the mark must say when the connection ends in good order."""
+        return self._sent_up_to
+
+    @property
+    def is_full(self) -> bool:
+        """True if one more message would overflow the bounds of memory."""
+        waiting = len(self._pending) + len(self._pending_qos0)
+        return waiting >= self._bounds.messages_max or self._pending_bytes >= self._bounds.bytes_max
+
+    @property
+    def room(self) -> int:
+        """How many QoS 1 and 2 messages could be sent now: what a shared subscription's member may take."""
+        if not self._sink.writable or self._pending or self._behind:
+            return 0
+        return max(0, self._receive_maximum - len(self._window))
+
+    @property
+    def waiting(self) -> int:
+        return len(self._pending) + len(self._pending_qos0)
+
+    @property
+    def _behind(self) -> bool:
+        """True while the store holds entries that memory does not."""
+        return self._backlog or self._newest > self._read_up_to
+
+    # What comes in ---------------------------------------------------------------------------------------------------
+
+    def offer_qos0(self, delivery: Delivery) -> None:
+        """Send at once if the transport has room; else wait within the bounds, else drop and count."""
+        if self._sink.writable and not self._pending_qos0:
+            self._send_qos0(delivery)
+        elif self.is_full:
+            self._hub.drop("overflow", 1)
+        else:
+            self._pending_qos0.append(delivery)
+            self._pending_bytes += delivery.message.size
+
+    def offer(self, delivery: Delivery) -> None:
+        """A QoS 1 or 2 message that lies in memory only. The overflow policy decides when the bounds are met."""
+        if self.is_full and not self._make_room():
+            self._hub.drop("overflow", 1)
+            return
+        self._pending.append(delivery)
+        self._pending_bytes += delivery.message.size
+        self.drain()
+
+    def offer_stored(self, delivery: Delivery) -> None:
+        """A message that lies in the session's queue under `delivery.sequence`; memory keeps only the next few."""
+        sequence = delivery.sequence
+        if self._behind or len(self._pending) >= STORED_IN_MEMORY_MAX:
+            self._newest = max(self._newest, sequence)
+            self.drain()
+            return
+        self._newest = self._read_up_to = sequence
+        self._pending.append(delivery)
+        self._pending_bytes += delivery.message.size
+        self.drain()
+
+    def forget(self, sequence: int) -> None:
+        """The store's overflow policy removed this entry before it was sent."""
+        self._discard(lambda delivery: delivery.sequence == sequence)
+
+    def drop_disallowed(self) -> None:
+        """The policy changed: whatever waits is decided again; what is refused goes, and is counted."""
+        gone = self._discard(lambda delivery: not self._still_allowed(delivery))
+        stored = tuple(delivery.sequence for delivery in gone if delivery.sequence)
+        if stored:
+            self._hub.pump.submit(Drop(client_id=self._client_id, incarnation=self._incarnation, sequences=stored))
+        if gone:
+            self._hub.drop("revoked", len(gone))
+
+    def _discard(self, unwanted: Callable[[Delivery], bool]) -> list[Delivery]:
+        gone = [d for d in (*self._pending_qos0, *self._pending) if unwanted(d)]
+        if gone:
+            self._pending = deque(d for d in self._pending if not unwanted(d))
+            self._pending_qos0 = deque(d for d in self._pending_qos0 if not unwanted(d))
+            self._pending_bytes -= sum(d.message.size for d in gone)
+        return gone
+
+    def _make_room(self) -> bool:
+        """DropOldest: the oldest message that lies in memory only gives way; the store bounds its own queue."""
+        if self._bounds.overflow != "DropOldest":
+            return False
+        for index, delivery in enumerate(self._pending):
+            if not delivery.sequence:
+                del self._pending[index]
+                self._pending_bytes -= delivery.message.size
+                self._hub.drop("overflow", 1)
+                return True
+        return False
+
+    # What goes out ---------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Send what transport, window and mark allow, in order; then fetch more of the stored queue if there is any."""
+        sink = self._sink
+        while self._pending_qos0 and sink.writable:
+            delivery = self._pending_qos0.popleft()
+            self._pending_bytes -= delivery.message.size
+            self._send_qos0(delivery)
+        while self._pending and sink.writable and not self._closed:
+            delivery = self._pending[0]
+            if delivery.sequence > self._marked_up_to:
+                self._mark_ahead(delivery.sequence)
+                return
+            if not delivery.received and not self._window.can_send(self._window_sequence(delivery)):
+                return
+            self._pending.popleft()
+            self._pending_bytes -= delivery.message.size
+            self._send(delivery)
+        if not self._pending and self._behind:
+            self._refill()
+
+    def _window_sequence(self, delivery: Delivery) -> int | None:
+        """A persistent session's packet id follows from the sequence; for another any free id will do."""
+        return delivery.sequence if self._persistent and delivery.sequence else None
+
+    def _send_qos0(self, delivery: Delivery) -> None:
+        packet = self._packet(delivery, 0)
+        if packet is None:
+            self._hub.drop("expired", 1)
+        elif not self._sink.send_publish(packet):
+            self._hub.drop("too_large", 1)  # [MQTT-3.1.2-25]
+
+    def _send(self, delivery: Delivery) -> None:
+        if delivery.received:  # PUBREC came before: only PUBREL may follow [MQTT-4.3.3-5]
+            self._sink.send_pubrel(self._window.resume(delivery, delivery.sequence, 2, released=True))
+            return
+        if delivery.decided_under != self._hub.revision and not self._still_allowed(delivery):
+            self._give_up(delivery, "revoked")
+            return
+        packet_id = self._window.send(delivery, delivery.qos, self._window_sequence(delivery))
+        packet = self._packet(delivery, packet_id)
+        if packet is None:
+            self._take_back(packet_id)
+            self._give_up(delivery, "expired")  # [MQTT-3.3.2-5]
+        elif not self._sink.send_publish(packet):
+            self._take_back(packet_id)
+            self._give_up(delivery, "too_large")  # [MQTT-3.1.2-25]: behave as if it had been sent
+        elif delivery.sequence:
+            self._sent_up_to = max(self._sent_up_to, delivery.sequence)
+
+    def _take_back(self, packet_id: int) -> None:
+        """The exchange did not begin after all: its id is free again."""
+        if self._window.puback(packet_id) is None:
+            self._window.pubrec_failed(packet_id)
+
+    def _packet(self, delivery: Delivery, packet_id: int) -> Publish | None:
+        """The PUBLISH of this delivery, or None if its lifetime has passed."""
+        message = delivery.message
+        properties = message.properties
+        if message.expires_at is not None or delivery.identifiers:
+            now = self._hub.store_now()
+            if is_expired(message, now):
+                return None
+            properties = _with_delivery(properties, delivery, now)
+        return Publish(
+            topic=message.topic,
+            payload=message.payload,
+            qos=delivery.qos,
+            retain=delivery.retain,
+            dup=delivery.dup,
+            packet_id=packet_id,
+            properties=properties,
+        )
+
+    def _give_up(self, delivery: Delivery, reason: DropReason) -> None:
+        self._hub.drop(reason, 1)
+        self._acknowledge(delivery)
+
+    def _acknowledge(self, delivery: Delivery) -> None:
+        if delivery.sequence:
+            self._hub.pump.submit(
+                Acknowledge(client_id=self._client_id, epoch=self._epoch, sequences=(delivery.sequence,)), self._check
+            )
+
+    def _mark_ahead(self, sequence: int) -> None:
+        """Raise the stored mark to a window past `sequence`; sending goes on when it is durable."""
+        if self._marking:
+            return
+        self._marking = True
+        up_to = sequence + self._receive_maximum - 1
+
+        def marked(result: Result) -> None:
+            self._marking = False
+            self._marked_up_to = max(self._marked_up_to, up_to)
+            self._check(result)
+            if not self._closed:
+                self.drain()
+
+        self._hub.pump.submit(MarkSent(client_id=self._client_id, epoch=self._epoch, sequence=up_to), marked)
+
+    def _check(self, result: Result) -> None:
+        if isinstance(result, Stale) and not self._closed:
+            self._sink.close_stale()
+
+    # What the client answers -----------------------------------------------------------------------------------------
+
+    def puback(self, packet_id: int) -> None:
+        """QoS 1 is done [MQTT-4.3.2-3]. An unknown id is ignored: nothing of another message is touched."""
+        delivery = self._window.puback(packet_id)
+        if delivery is not None:
+            self._acknowledge(delivery)
+            self.drain()
+
+    def pubrec_failed(self, packet_id: int) -> None:
+        """PUBREC with an error code: the exchange is over and the id free (MQTT 5.0, 4.3.3)."""
+        delivery = self._window.pubrec_failed(packet_id)
+        if delivery is not None:
+            self._acknowledge(delivery)
+            self.drain()
+
+    def pubrec(self, packet_id: int) -> tuple[PubRecOutcome, Delivery | None]:
+        """The client has the QoS 2 message: the caller stores that, where it is stored, and sends PUBREL."""
+        return self._window.pubrec(packet_id)
+
+    def pubcomp(self, packet_id: int) -> None:
+        delivery = self._window.pubcomp(packet_id)
+        if delivery is not None:
+            self._acknowledge(delivery)
+            self.drain()
+
+    # The stored queue ------------------------------------------------------------------------------------------------
+
+    def _refill(self) -> None:
+        if self._reading is None and not self._closed:
+            self._reading = asyncio.get_running_loop().create_task(self._read_more(), name="queue-read")
+
+    async def _read_more(self) -> None:
+        newest = self._newest
+        try:
+            entries = await self._hub.store.read_queue(
+                self._client_id, self._incarnation, self._read_up_to, REFILL_MESSAGES_MAX, REFILL_BYTES_MAX
+            )
+        except StoreUnavailable:
+            await asyncio.sleep(0.2)  # the pump tells the log; this only keeps from spinning
+            entries = ()
+        else:
+            if not entries:
+                self._backlog = False
+                self._read_up_to = max(self._read_up_to, newest)
+        self._reading = None
+        if self._closed:
+            return
+        for entry in entries:
+            self._append_entry(entry)
+        self.drain()
+
+    def _append_entry(self, entry: QueueEntry) -> None:
+        self._read_up_to = entry.sequence
+        self._newest = max(self._newest, entry.sequence)
+        delivery = Delivery(
+            message=entry.message,
+            qos=entry.qos,
+            retain=entry.retain,
+            identifiers=entry.identifiers,
+            decided_under=UNDECIDED,
+            sequence=entry.sequence,
+            dup=entry.sequence <= self._resent_up_to and not entry.received,  # [MQTT-3.3.1-1]
+            received=entry.received,
+            group=entry.group,
+        )
+        self._pending.append(delivery)
+        self._pending_bytes += delivery.message.size
+
+    # The end ---------------------------------------------------------------------------------------------------------
+
+    def close(self) -> list[Delivery]:
+        """Stop. Returns the shared deliveries that lie in memory only and may go to another member of their group.
+
+        Those are what was not sent, and QoS 1 not acknowledged [MQTT-4.8.2-5]; QoS 2 once sent stays [MQTT-4.8.2-4].
+        """
+        self._closed = True
+        if self._reading is not None:
+            self._reading.cancel()
+        unfinished = [exchange.item for exchange in self._window.in_flight() if exchange.qos == 1]
+        return [d for d in (*unfinished, *self._pending) if d.group is not None and not d.sequence]
+
+
+def _with_delivery(properties: Properties, delivery: Delivery, now: float) -> Properties:
+    """The message's own properties plus this delivery's: remaining lifetime [MQTT-3.3.2-6] and identifiers."""
+    expires_at = delivery.message.expires_at
+    return Properties(
+        payload_format_indicator=properties.payload_format_indicator,
+        message_expiry_interval=None if expires_at is None else max(1, round(expires_at - now)),
+        content_type=properties.content_type,
+        response_topic=properties.response_topic,
+        correlation_data=properties.correlation_data,
+        subscription_identifiers=delivery.identifiers,  # [MQTT-3.3.4-3]
+        user_properties=properties.user_properties,
+    )

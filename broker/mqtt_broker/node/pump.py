@@ -1,0 +1,118 @@
+"""The commit pump: what one loop turn must write goes to the store as one batch, while the next turn gathers.
+
+Knows batches, numbers and repetition; does not know what an operation means. Durable before acknowledged: a callback
+runs only after the batch that holds its operation has returned.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from mqtt_broker.store.ports import Fenced, Membership, Operation, Result, StoreUnavailable
+
+log = logging.getLogger("mqtt_broker.store")
+
+OPERATIONS_PER_BATCH_MAX = 2_000  # bounds one call's time in the store; measured far below its own limits
+RETRY_S_FIRST = 0.05
+RETRY_S_MAX = 2.0  # a store that is back is used again within two seconds
+
+Callback = Callable[[Result], None]
+
+
+class Commits(Protocol):
+    """The one method of a store that the pump needs; ports.Store has it."""
+
+    async def commit(
+        self, membership: Membership, number: int, operations: Sequence[Operation]
+    ) -> tuple[Result, ...]: ...
+
+
+def ignore(_: Result) -> None:
+    """For operations whose result changes nothing for the caller."""
+
+
+class CommitPump:
+    """Submits operations in order, one batch outstanding at a time.
+
+    `on_fenced` is called once when the store refuses this node's token for good: close everything, write nothing.
+    """
+
+    def __init__(self, store: Commits, membership: Membership, on_fenced: Callable[[str], None]) -> None:
+        self._store = store
+        self._membership = membership
+        self._on_fenced = on_fenced
+        self._number = 0
+        self._gathered: list[tuple[Operation, Callback]] = []
+        self._running: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self.available = True
+        self.failures = 0
+
+    @property
+    def depth(self) -> int:
+        """Operations gathered and not yet given to the store."""
+        return len(self._gathered)
+
+    def submit(self, operation: Operation, done: Callback = ignore) -> None:
+        """Write `operation` with this turn's batch; `done(result)` runs once it is durable, in order of submission."""
+        self._gathered.append((operation, done))
+        if self._running is None:
+            self._running = self._loop.create_task(self._run(), name="commit-pump")
+
+    async def idle(self) -> None:
+        """Wait until everything submitted so far, and what its callbacks submit, is durable."""
+        while self._running is not None:
+            await asyncio.shield(self._running)
+
+    async def cancel(self) -> None:
+        """Give up on what is not durable yet: nothing of it was acknowledged."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            while self._gathered:
+                batch = self._gathered[:OPERATIONS_PER_BATCH_MAX]
+                del self._gathered[: len(batch)]
+                self._number += 1
+                results = await self._commit([operation for operation, _ in batch])
+                for (_, done), result in zip(batch, results, strict=True):
+                    self._call(done, result)
+        except Fenced as fenced:
+            self.available = False
+            self._on_fenced(str(fenced))
+        finally:
+            self._running = None
+
+    def _call(self, done: Callback, result: Result) -> None:
+        try:
+            done(result)
+        except Exception:  # our bug in one flow must not silence the callbacks of everybody else in the batch
+            log.exception("a callback failed after its operation was stored")
+
+    async def _commit(self, operations: list[Operation]) -> tuple[Result, ...]:
+        """Repeat under the same number until the store answers: an unknown outcome is safe to repeat (ports.py)."""
+        pause_s = RETRY_S_FIRST
+        while True:
+            try:
+                results = await self._store.commit(self._membership, self._number, operations)
+            except StoreUnavailable as problem:
+                self._note_failure(problem)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_S_MAX)
+            else:
+                self._note_success()
+                return results
+
+    def _note_failure(self, problem: StoreUnavailable) -> None:
+        self.failures += 1
+        if self.available:
+            self.available = False
+            log.error("store unavailable, nothing is acknowledged until it answers: %s", problem)
+
+    def _note_success(self) -> None:
+        if not self.available:
+            self.available = True
+            log.warning("store answers again")

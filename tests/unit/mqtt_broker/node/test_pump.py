@@ -1,0 +1,137 @@
+"""The commit pump: group commit, order, repetition under the same number, fencing."""
+
+import functools
+from collections.abc import Sequence
+
+import pytest
+
+from mqtt_broker.node import pump as pump_module
+from mqtt_broker.node.order import OrderedEffects
+from mqtt_broker.node.pump import CommitPump
+from mqtt_broker.store.ports import Done, End, Fenced, Membership, Operation, Result, StoreUnavailable
+
+ME = Membership(node="n0", token=1)
+
+
+class ScriptedStore:
+    """Answers commits from a script: an exception to raise, or None to succeed. Only `commit` is ever called."""
+
+    def __init__(self, *script: Exception | None) -> None:
+        self.script = list(script)
+        self.batches: list[tuple[int, list[Operation]]] = []
+
+    async def commit(self, membership: Membership, number: int, operations: Sequence[Operation]) -> tuple[Result, ...]:
+        self.batches.append((number, list(operations)))
+        answer = self.script.pop(0) if self.script else None
+        if answer is not None:
+            raise answer
+        return tuple(Done() for _ in operations)
+
+
+def operation(number: int) -> End:
+    return End(client_id=f"c{number}", incarnation=number)
+
+
+def _note(seen: list[int], number: int, _: Result) -> None:
+    seen.append(number)
+
+
+def make(store: ScriptedStore, fenced: list[str] | None = None) -> CommitPump:
+    told: list[str] = [] if fenced is None else fenced
+    return CommitPump(store, ME, told.append)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "RETRY_S_FIRST", 0.0)
+    monkeypatch.setattr(pump_module, "RETRY_S_MAX", 0.0)
+
+
+async def test_what_one_turn_submits_is_one_batch_and_the_callbacks_come_in_order() -> None:
+    seen: list[int] = []
+    store = ScriptedStore()
+    pump = make(store)
+    for number in range(5):
+        pump.submit(operation(number), functools.partial(_note, seen, number))
+    await pump.idle()
+    assert [number for number, _ in store.batches] == [1]
+    assert seen == [0, 1, 2, 3, 4]
+
+
+async def test_what_callbacks_submit_goes_into_the_next_batch() -> None:
+    store = ScriptedStore()
+    pump = make(store)
+    pump.submit(operation(1), lambda _: pump.submit(operation(2)))
+    await pump.idle()
+    assert [(number, len(operations)) for number, operations in store.batches] == [(1, 1), (2, 1)]
+
+
+async def test_an_unanswered_batch_is_repeated_under_its_number_and_nobody_is_called_before() -> None:
+    seen: list[bool] = []
+    store = ScriptedStore(StoreUnavailable("away"), StoreUnavailable("away"), None)
+    pump = make(store)
+    pump.submit(operation(1), lambda _: seen.append(pump.available))
+    await pump.idle()
+    assert [number for number, _ in store.batches] == [1, 1, 1]
+    assert store.batches[0] == store.batches[2]
+    assert seen == [True]
+    assert pump.failures == 2
+
+
+async def test_a_batch_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "OPERATIONS_PER_BATCH_MAX", 3)
+    store = ScriptedStore()
+    pump = make(store)
+    for number in range(7):
+        pump.submit(operation(number))
+    await pump.idle()
+    assert [len(operations) for _, operations in store.batches] == [3, 3, 1]
+
+
+async def test_a_fenced_node_is_told_once_and_acknowledges_nothing() -> None:
+    fenced: list[str] = []
+    seen: list[Result] = []
+    store = ScriptedStore(Fenced("token 2 is newer"))
+    pump = make(store, fenced)
+    pump.submit(operation(1), seen.append)
+    await pump.idle()
+    assert fenced == ["token 2 is newer"]
+    assert seen == []
+    assert not pump.available
+
+
+async def test_one_failing_callback_does_not_silence_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: Result) -> None:
+        raise RuntimeError("a bug in one flow")
+
+    seen: list[Result] = []
+    pump = make(ScriptedStore())
+    pump.submit(operation(1), fail)
+    pump.submit(operation(2), seen.append)
+    await pump.idle()
+    assert len(seen) == 1
+    assert "a callback failed" in caplog.text
+
+
+async def test_effects_of_one_connection_keep_the_order_received_while_one_waits_for_the_store() -> None:
+    seen: list[str] = []
+    pump = make(ScriptedStore())
+    order = OrderedEffects(pump)
+    order.run(lambda: seen.append("before"))
+    order.commit(operation(1), lambda _: seen.append("stored"))
+    order.run(lambda: seen.append("behind"))
+    assert seen == ["before"]
+    assert len(order) == 2
+    await pump.idle()
+    assert seen == ["before", "stored", "behind"]
+
+
+async def test_a_paused_publisher_is_resumed_once_enough_of_its_effects_have_run() -> None:
+    resumed: list[int] = []
+    pump = make(ScriptedStore())
+    order = OrderedEffects(pump)
+    for number in range(4):
+        order.commit(operation(number), lambda _: None)
+    order.when_below(2, lambda: resumed.append(len(order)))
+    await pump.idle()
+    assert len(resumed) == 1
