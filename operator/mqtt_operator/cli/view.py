@@ -1,0 +1,115 @@
+"""What the screen and the plain lines both say about a running broker, as text.
+
+Knows the words; does not know colours, boxes or when something is shown.
+"""
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from mqtt_api.node_settings import ListenerSettings
+from mqtt_operator.cli.options import counted
+from mqtt_operator.local.certificates import facts
+from mqtt_operator.local.deploy import Deployment, best_listener
+from mqtt_operator.local.hints import Hint, hints
+from mqtt_operator.local.node_events import NodeEvent
+from mqtt_operator.local.node_status import NodeStatus
+
+ANONYMOUS = "anonymous"
+# What an event's action is called where a person asks about it: a will is a publish, a delivery is half a subscription.
+_ASKED_AS = {"publish": "publish", "will": "publish", "subscribe": "subscribe", "receive": "subscribe"}
+
+
+class Rates(Struct, frozen=True, kw_only=True):
+    """Messages per second."""
+
+    received: float = 0.0
+    sent: float = 0.0
+
+
+def rates(before: NodeStatus | None, after: NodeStatus, seconds: float) -> Rates:
+    """Between two looks. A node that started anew counts from 0 again: no rate then."""
+    if before is None or seconds <= 0 or after.messages_received < before.messages_received:
+        return Rates()
+    return Rates(
+        received=(after.messages_received - before.messages_received) / seconds,
+        sent=max(0, after.messages_sent - before.messages_sent) / seconds,
+    )
+
+
+def header(deployment: Deployment) -> list[tuple[str, str]]:
+    """Label and text: where the broker is, what proves it, where its data lies."""
+    listeners = deployment.settings.listeners
+    rows = [("listener", _listener(each)) for each in listeners]
+    rows += [("CA", _ca(path)) for path in dict.fromkeys(deployment.listener_cas.values())]
+    policy = deployment.policy
+    counts = f"{counted(len(policy.principals), 'client')}, {counted(len(policy.rules), 'rule')}"
+    rows += [("policy", f"revision {policy.revision}: {counts}"), ("data", shown(deployment.data.root))]
+    return rows
+
+
+def what_to_type(deployment: Deployment) -> list[Hint]:
+    """Command lines for the listener that is easiest to reach."""
+    listener = best_listener(deployment.settings.listeners)
+    ca = deployment.listener_cas.get(listener.name)
+    accounts = [
+        msgspec.structs.replace(each, password_file=each.password_file and Path(shown(each.password_file)))
+        for each in deployment.accounts
+    ]
+    return hints(deployment.policy, accounts, listener, None if ca is None else Path(shown(ca)))
+
+
+def ask_about(event: NodeEvent, folder: Path) -> str | None:
+    """The `stoa can-i` line that explains a denial, or None if the event does not say enough."""
+    action = _ASKED_AS.get(str(event.fields.get("action")))
+    topic = event.fields.get("topic")
+    if action is None or not topic:
+        return None
+    username, client_id = str(event.fields.get("username") or ""), str(event.fields.get("client_id") or "")
+    words = ["stoa", "can-i", username or ANONYMOUS, action, str(topic)]
+    if event.fields.get("qos"):
+        words += ["--qos", str(event.fields["qos"])]
+    if event.fields.get("retain") and action == "publish":
+        words.append("--retain")
+    if event.fields.get("group"):
+        words += ["--share", str(event.fields["group"])]
+    if client_id and client_id != username:
+        words += ["--client-id", client_id]
+    return shlex.join([*words, "-f", str(folder)])
+
+
+def clock(event: NodeEvent) -> str:
+    """The event's time of day in UTC, or now if it has none."""
+    try:
+        moment = datetime.fromisoformat(event.ts)
+    except ValueError:
+        moment = datetime.now(UTC)
+    return f"{moment:%H:%M:%S}"
+
+
+def shown(path: Path) -> str:
+    """Relative to the working directory where that is shorter to type."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _listener(listener: ListenerSettings) -> str:
+    if listener.tls is None:
+        return f"{listener.name}  mqtt://{_address(listener)}  PLAIN TEXT: anybody on the way can read and change it"
+    certificate = facts(Path(listener.tls.certificate_file).read_bytes())
+    clients = "" if listener.tls.client_auth == "None" else f", client certificates {listener.tls.client_auth.lower()}"
+    until = f"{certificate.not_after:%Y-%m-%d}"
+    return f"{listener.name}  mqtts://{_address(listener)}  {listener.tls.min_version}+, valid until {until}{clients}"
+
+
+def _address(listener: ListenerSettings) -> str:
+    host = f"[{listener.host}]" if ":" in listener.host else listener.host
+    return f"{host}:{listener.port}"
+
+
+def _ca(path: Path) -> str:
+    certificate = facts(path.read_bytes())
+    return f"{shown(path)}  SHA-256 {certificate.fingerprint}, valid until {certificate.not_after:%Y-%m-%d}"

@@ -1,0 +1,117 @@
+"""From an MQTTBroker to the settings of one of its nodes: quantities and durations to base units, references to paths.
+
+Knows both shapes; does not know where the paths come from or who reads the result. Pure.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from mqtt_api.kinds.mqttbroker import MQTT, Authentication, Listener, ListenerTLS
+from mqtt_api.node_settings import (
+    AuthenticationSettings,
+    ListenerSettings,
+    MQTTSettings,
+    NodeSettings,
+    QueueSettings,
+    TLSSettings,
+)
+from mqtt_api.resources import MQTTBroker
+
+
+class TLSFiles(Struct, frozen=True, kw_only=True):
+    """Where the TLS material of one listener lies: absolute paths of PEM files."""
+
+    certificate: str
+    key: str
+    client_cas: tuple[str, ...] = ()
+    crls: tuple[str, ...] = ()
+
+
+class NodePlace(Struct, frozen=True, kw_only=True):
+    """What a node is told that no MQTTBroker says: its name, its files, the store's identity, the address to bind.
+
+    `tls` holds an entry for each listener that has TLS.
+    """
+
+    node: str
+    world: str
+    store: str
+    policy_file: str
+    admin_socket: str
+    host: str
+    tls: Mapping[str, TLSFiles]
+
+
+def build_node_settings(broker: MQTTBroker, place: NodePlace) -> NodeSettings:
+    """The settings of the node at this place."""
+    spec = broker.spec
+    return NodeSettings(
+        node=place.node,
+        broker=broker.reference,
+        world=place.world,
+        store=place.store,
+        policy_file=place.policy_file,
+        admin_socket=place.admin_socket,
+        listeners=tuple(_listener(listener, place) for listener in spec.listeners),
+        authentication=_chain(spec.authentication or ()),
+        on_revoke=spec.authorization.on_revoke.value,
+        mqtt=_mqtt(spec.mqtt),
+    )
+
+
+def _listener(listener: Listener, place: NodePlace) -> ListenerSettings:
+    return ListenerSettings(
+        name=listener.name,
+        host=place.host,
+        port=listener.port,
+        tls=None if listener.tls is None else _tls(listener.tls, place.tls[listener.name]),
+        authentication=None if listener.authentication is None else _chain(listener.authentication),
+        max_connections=listener.max_connections_per_node,
+    )
+
+
+def _tls(tls: ListenerTLS, files: TLSFiles) -> TLSSettings:
+    return TLSSettings(
+        certificate_file=files.certificate,
+        key_file=files.key,
+        min_version=tls.min_version.value,
+        client_auth=tls.client_auth.value,
+        client_ca_files=files.client_cas,
+        crl_files=files.crls,
+    )
+
+
+def _chain(entries: Iterable[Authentication]) -> tuple[AuthenticationSettings, ...]:
+    return tuple(
+        AuthenticationSettings(
+            name=entry.name,
+            type=entry.type.value,
+            username_from=entry.username_from.value,
+            principals=entry.principals.value,
+            client_ids=entry.client_ids,
+        )
+        for entry in entries
+    )
+
+
+def _mqtt(mqtt: MQTT) -> MQTTSettings:
+    return MQTTSettings(
+        packet_bytes_max=mqtt.max_packet_size.bytes,
+        session_expiry_s_max=mqtt.max_session_expiry.seconds,
+        message_expiry_s_max=mqtt.max_message_expiry.seconds,
+        keep_alive_s_max=mqtt.max_keep_alive.seconds,
+        receive_maximum=mqtt.receive_maximum,
+        topic_alias_maximum=mqtt.topic_alias_maximum,
+        maximum_qos=mqtt.maximum_qos,
+        retain_available=mqtt.retain_available,
+        wildcard_subscription_available=mqtt.wildcard_subscription_available,
+        shared_subscription_available=mqtt.shared_subscription_available,
+        topic_levels_max=mqtt.max_topic_levels,
+        subscriptions_per_client_max=mqtt.max_subscriptions_per_client,
+        queue=QueueSettings(
+            messages_max=mqtt.queue.max_messages,
+            bytes_max=mqtt.queue.max_bytes.bytes,
+            overflow=mqtt.queue.overflow.value,
+        ),
+    )

@@ -1,0 +1,140 @@
+"""One step of the local reconciler: what the files declare becomes files that a node reads.
+
+Knows the order in which they are written; does not know processes, watching or terminals. Idempotent: the same declared
+state writes nothing.
+
+Order: TLS and credentials first, then the policy, then the settings that name them all; a crash in between leaves a
+node with files that exist.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from argon2 import PasswordHasher
+from msgspec import Struct
+
+from mqtt_api.kinds.mqttbroker import AuthenticationType
+from mqtt_api.node_settings import ListenerSettings, NodeSettings
+from mqtt_api.policy import Policy, encode_policy
+from mqtt_api.resources import MQTTClient
+from mqtt_operator.desired.node_settings import NodePlace, build_node_settings
+from mqtt_operator.local.credentials import Credentials, prepare_credentials
+from mqtt_operator.local.data_folder import DataFolder
+from mqtt_operator.local.files import make_private_folder, read_or_none, write_private_if_changed
+from mqtt_operator.local.folder import Declared
+from mqtt_operator.local.hints import Account
+from mqtt_operator.local.revision import load_revision, next_revision, save_revision
+from mqtt_operator.local.secrets import Endpoint, describe_endpoint
+from mqtt_operator.local.tls_files import ListenerFiles, write_tls_files
+from mqtt_operator.local.world import World
+from mqtt_operator.policy.compile import compile_policy
+
+
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """What a deployment depends on beyond the files: the machine, and choices made on the command line."""
+
+    host: str
+    hostname: str
+    admin_socket: Path
+    hasher: PasswordHasher
+
+
+class Deployment(Struct, frozen=True, kw_only=True):
+    """What was written. `listener_cas`: the file by which clients verify a TLS listener, by the listener's name."""
+
+    declared: Declared
+    data: DataFolder
+    settings: NodeSettings
+    settings_file: Path
+    policy: Policy
+    listener_cas: Mapping[str, Path]
+    credentials: Credentials
+
+    @property
+    def accounts(self) -> list[Account]:
+        """Those whose log-in can be written down: with a password file first, then anonymous, then the others."""
+        clients = sorted(self.declared.clients, key=lambda client: client.username)
+        accounts = [account for client in clients if (account := self._account(client)) is not None]
+        chain = best_listener(self.settings.listeners).authentication
+        entries = self.settings.authentication if chain is None else chain
+        if any(entry.type == AuthenticationType.ANONYMOUS for entry in entries):
+            accounts.append(Account(username=""))
+        return sorted(accounts, key=lambda account: (account.password_file is None, account.username != ""))
+
+    def _account(self, client: MQTTClient) -> Account | None:
+        generated = self.credentials.password_file(client.username)
+        if generated is not None:
+            return Account(username=client.username, password_file=generated)
+        for source in client.spec.credentials.passwords:
+            if source.secret_ref is not None:
+                words = f"the password of Secret {client.metadata.namespace}/{source.secret_ref.name}"
+                return Account(username=client.username, password_words=words)
+        return None
+
+
+def node_name(declared: Declared) -> str:
+    return f"{declared.broker.metadata.name}-0"
+
+
+def deploy(declared: Declared, data: DataFolder, world: World, surroundings: Surroundings, now: datetime) -> Deployment:
+    """Write everything that the declared state asks for. Raises DataFolderError; what stood before stands then."""
+    node = node_name(declared)
+    tls = write_tls_files(declared, data, surroundings.hostname, now)
+    credentials = prepare_credentials(declared, data, surroundings.hasher)
+    policy = _write_policy(declared, data, credentials)
+    place = NodePlace(
+        node=node,
+        world=world.id,
+        store=f"sqlite:{data.store}",
+        policy_file=str(data.policy),
+        admin_socket=str(surroundings.admin_socket),
+        host=surroundings.host,
+        tls={name: each.files for name, each in tls.items()},
+    )
+    settings = build_node_settings(declared.broker, place)
+    _describe_endpoint(credentials, settings.listeners, tls)
+    settings_file = data.node_settings(node)
+    make_private_folder(settings_file.parent)
+    write_private_if_changed(settings_file, msgspec.json.format(msgspec.json.encode(settings)))
+    return Deployment(
+        declared=declared,
+        data=data,
+        settings=settings,
+        settings_file=settings_file,
+        policy=policy,
+        listener_cas={name: each.ca for name, each in tls.items()},
+        credentials=credentials,
+    )
+
+
+def best_listener(listeners: tuple[ListenerSettings, ...]) -> ListenerSettings:
+    """The one to tell people: TLS that asks for no client certificate, else TLS, else the first."""
+    return min(
+        listeners, key=lambda each: (each.tls is None, each.tls is not None and each.tls.client_auth == "Required")
+    )
+
+
+def _write_policy(declared: Declared, data: DataFolder, credentials: Credentials) -> Policy:
+    last = load_revision(data)
+    content = compile_policy(
+        declared.broker, declared.clients, declared.permissions, credentials.verifiers, last.number
+    )
+    revision = next_revision(last, content.digest)
+    policy = msgspec.structs.replace(content, revision=revision.number)
+    if revision != last:
+        save_revision(data, revision)
+    write_private_if_changed(data.policy, encode_policy(policy))
+    return policy
+
+
+def _describe_endpoint(
+    credentials: Credentials, listeners: tuple[ListenerSettings, ...], tls: Mapping[str, ListenerFiles]
+) -> None:
+    listener = best_listener(listeners)
+    ca = read_or_none(tls[listener.name].ca) if listener.name in tls else None
+    endpoint = Endpoint(host="localhost", port=listener.port, ca=ca)
+    for bindings in credentials.bindings.values():
+        for binding in bindings:
+            describe_endpoint(binding, endpoint)

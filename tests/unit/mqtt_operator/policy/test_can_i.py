@@ -1,0 +1,141 @@
+"""What `can-i` answers, given a policy."""
+
+import pytest
+
+from mqtt_api.policy import Activity, CertificateMatch, Effect, Policy, Principal, Rule
+from mqtt_operator.errors import UsageError
+from mqtt_operator.policy.can_i import Answer, Question, Who, can_i
+
+RULES = (
+    Rule(permission="n/p", name="own", effect=Effect.ALLOW, activity=Activity.PUBLISH, topics=("own/${clientid}",)),
+    Rule(permission="n/p", name="read", effect=Effect.ALLOW, activity=Activity.SUBSCRIBE, topics=("a/#",), qos=(0, 1)),
+    Rule(permission="n/p", name="not-b", effect=Effect.DENY, activity=Activity.SUBSCRIBE, topics=("a/b",)),
+    Rule(permission="n/p", name="cert", effect=Effect.ALLOW, activity=Activity.PUBLISH, topics=("cn/${cert.cn}",)),
+)
+POLICY = Policy(
+    rules=RULES,
+    principals={
+        "pump": Principal(username="pump", client_ids=("${username}", "pump-*"), rules=(0, 1, 2, 3)),
+        "fleet": Principal(username="fleet", client_ids=("f-*",), rules=(0,)),
+        "exact": Principal(username="exact", rules=(0,)),
+        "off": Principal(username="off", suspended=True, rules=(0, 1)),
+        "all": Principal(username="all", client_ids=("*",), certificates=(CertificateMatch(common_name="x"),)),
+    },
+    authenticated=(3,),
+    anonymous=(0,),
+)
+
+
+def publish(username: str, topic: str, *, client_id: str | None = None, **who: str) -> Answer:
+    question = Question(who=Who(username=username, **who), activity=Activity.PUBLISH, topic=topic, client_id=client_id)
+    return can_i(POLICY, question)
+
+
+def subscribe(topic: str, *, qos: int = 0, group: str | None = None) -> Answer:
+    question = Question(who=Who(username="pump"), activity=Activity.SUBSCRIBE, topic=topic, qos=qos, group=group)
+    return can_i(POLICY, question)
+
+
+def test_an_allowed_publish_names_its_rule_and_the_walk() -> None:
+    answer = publish("pump", "own/pump")
+    assert (answer.allowed, answer.rule, answer.client_id) == (True, "n/p/own", "pump")
+    assert "n/p/own" in [step.rule for step in answer.walk]
+
+
+def test_no_rule_means_no() -> None:
+    answer = publish("pump", "elsewhere")
+    assert (answer.allowed, answer.rule) == (False, None)
+
+
+def test_the_client_id_fills_templates() -> None:
+    assert publish("pump", "own/pump-2", client_id="pump-2").allowed
+    assert not publish("pump", "own/pump", client_id="pump-2").allowed
+
+
+def test_a_client_id_that_the_client_may_not_use_is_denied_without_a_walk() -> None:
+    answer = publish("pump", "own/other", client_id="other")
+    assert not answer.allowed
+    assert "not one it may use (clientIDs: ${username}, pump-*)" in answer.reason
+    assert answer.walk == ()
+
+
+def test_without_a_client_id_one_is_chosen_that_the_client_may_use() -> None:
+    assert publish("fleet", "own/f-1").allowed
+    assert publish("exact", "own/exact").allowed
+
+
+def test_a_suspended_client_may_nothing() -> None:
+    answer = publish("off", "own/off")
+    assert not answer.allowed
+    assert "suspended" in answer.reason
+
+
+def test_a_user_name_of_nobody_may_nothing() -> None:
+    answer = publish("ghost", "own/ghost")
+    assert not answer.allowed
+    assert "no MQTTClient has the user name 'ghost'" in answer.reason
+
+
+def test_an_open_principal_has_the_rights_of_the_authenticated() -> None:
+    who = Who(username="device", certificate_cn="device", open_client_ids=("${username}",))
+    asked = Question(who=who, activity=Activity.PUBLISH, topic="cn/device")
+    assert can_i(POLICY, asked).allowed
+    assert not can_i(POLICY, Question(who=who, activity=Activity.PUBLISH, topic="own/device")).allowed
+    refused = can_i(POLICY, Question(who=who, activity=Activity.PUBLISH, topic="cn/device", client_id="another"))
+    assert "not one it may use" in refused.reason
+
+
+def test_what_the_certificate_says_fills_templates() -> None:
+    assert publish("pump", "cn/x", certificate_cn="x").allowed
+    assert not publish("pump", "cn/x").allowed
+
+
+def test_an_anonymous_client_has_its_own_rights() -> None:
+    assert publish("", "own/walk-in", client_id="walk-in").allowed
+    assert not publish("", "cn/x", client_id="walk-in").allowed
+
+
+@pytest.mark.parametrize("client_id", ["pump", "pump-9", "f-1", "exact"])
+def test_an_anonymous_client_takes_no_client_id_of_an_mqttclient(client_id: str) -> None:
+    answer = publish("", f"own/{client_id}", client_id=client_id)
+    assert not answer.allowed
+    assert "belongs to the MQTTClient" in answer.reason
+
+
+def test_the_granted_qos_is_told_when_it_is_lower() -> None:
+    answer = subscribe("a/c", qos=2)
+    assert answer.allowed
+    assert "granted at QoS 1" in answer.reason
+
+
+def test_denied_topics_inside_a_granted_filter_are_told() -> None:
+    answer = subscribe("a/#")
+    assert answer.allowed
+    assert "left out at delivery" in answer.reason
+
+
+def test_a_denied_filter_names_the_deny() -> None:
+    answer = subscribe("a/b")
+    assert (answer.allowed, answer.rule) == (False, "n/p/not-b")
+
+
+def test_a_shared_filter_may_be_written_either_way() -> None:
+    assert subscribe("$share/w/a/c") == subscribe("a/c", group="w")
+
+
+@pytest.mark.parametrize(
+    ("activity", "topic", "extra"),
+    [
+        (Activity.PUBLISH, "a/+", {}),
+        (Activity.PUBLISH, "", {}),
+        (Activity.PUBLISH, "a", {"group": "w"}),
+        (Activity.SUBSCRIBE, "a/#/b", {}),
+        (Activity.SUBSCRIBE, "$share/w", {}),
+        (Activity.SUBSCRIBE, "a", {"group": "w/x"}),
+        (Activity.SUBSCRIBE, "a", {"group": ""}),
+        (Activity.SUBSCRIBE, "a", {"retain": True}),
+    ],
+)
+def test_a_question_without_sense_is_a_usage_error(activity: Activity, topic: str, extra: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        can_i(POLICY, Question(who=Who(username="pump"), activity=activity, topic=topic, **extra))  # type: ignore[arg-type]
