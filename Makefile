@@ -1,0 +1,28 @@
+# Verbs for people. Each is one line over hack/; CI runs hack/test itself.
+.DEFAULT_GOAL := help
+.PHONY: help sync check test unit protocol gen measure
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+sync: ## make .venv from the lock
+	@bash -c '. hack/lib.sh && prepare_environment dev'
+
+check: ## ruff, mypy, import contracts, generated files, shellcheck
+	@./hack/test check
+
+test: ## everything
+	@./hack/test
+
+unit: ## the pure parts
+	@./hack/test unit
+
+protocol: ## one real broker, real clients
+	@./hack/test protocol
+
+gen: sync ## write the CRDs and the state diagram again
+	@.venv/bin/python hack/gen_crds.py
+	@.venv/bin/python hack/state_diagram.py
+
+measure: sync ## lines, functions and docstrings per package
+	@.venv/bin/python hack/measure.py

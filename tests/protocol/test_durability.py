@@ -1,0 +1,104 @@
+"""What an acknowledgement means: the message is on the disk, and a broker that dies loses none."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from mqtt_api.node_settings import MQTTSettings, QueueSettings
+from mqtt_broker.wire.packets import Properties, PubAck, Publish
+from support.broker import StartBroker
+from support.client import Client, ConnectionClosedError
+from support.tools import require
+
+WINDOW = 50
+KEPT = Properties(session_expiry_interval=3_600)
+
+
+async def keep_session(client: Client, name: str, topic: str) -> None:
+    await client.connect(name, properties=KEPT)
+    await client.subscribe(topic, qos=1)
+    await client.disconnect()
+
+
+async def publish_until_closed(client: Client, topic: str) -> list[bytes]:
+    """Publish as fast as the broker's window allows and collect what was acknowledged, until the connection ends."""
+    waiting: dict[int, bytes] = {}
+    acknowledged: list[bytes] = []
+    number = 0
+    try:
+        while True:
+            batch = []
+            while len(waiting) < WINDOW:
+                number += 1
+                packet_id = number % 65_535 + 1
+                waiting[packet_id] = b"%06d" % number
+                batch.append(Publish(topic, waiting[packet_id], 1, packet_id=packet_id))
+            if batch:
+                await client.send(*batch)
+            packet = await client.receive()
+            assert isinstance(packet, PubAck)
+            acknowledged.append(waiting.pop(packet.packet_id))
+    except (ConnectionClosedError, ConnectionError):
+        return acknowledged
+
+
+async def test_every_acknowledged_message_survives_kill_minus_9(start_broker: StartBroker) -> None:
+    broker = start_broker(mqtt=MQTTSettings(queue=QueueSettings(messages_max=100_000)))
+    async with await broker.dial() as keeper:
+        await keep_session(keeper, "keeper", "t")
+    async with await broker.dial() as publisher:
+        await publisher.connect("publisher")
+        publishing = asyncio.create_task(publish_until_closed(publisher, "t"))
+        await asyncio.sleep(0.7)
+        await asyncio.to_thread(broker.kill)
+        acknowledged = await publishing
+    assert acknowledged
+    broker.start()
+    received: set[bytes] = set()
+    async with await broker.dial() as keeper:
+        assert (await keeper.connect("keeper", clean_start=False, properties=KEPT)).session_present
+        while not received.issuperset(acknowledged):
+            received.add((await keeper.receive_message()).payload)
+
+
+async def test_the_disk_is_synced_before_puback_is_sent(start_broker: StartBroker, tmp_path: Path) -> None:
+    """A trace of the broker's system calls: the PUBLISH is read, fdatasync returns, only then PUBACK is written."""
+    strace = require("strace")
+    trace = tmp_path / "trace"
+    calls = "trace=recvfrom,recvmsg,read,sendto,sendmsg,write,writev,fsync,fdatasync"
+    broker = start_broker(wrapper=(strace, "-D", "-f", "-ttt", "-xx", "-s", "64", "-e", calls, "-o", str(trace)))
+    async with await broker.dial() as keeper, await broker.dial() as publisher:
+        await keep_session(keeper, "keeper", "t")
+        await publisher.connect("publisher")
+        await publisher.send(Publish("t", b"durable!", 1, packet_id=0x4B4B))
+        assert (await publisher.expect(PubAck)).packet_id == 0x4B4B
+    broker.stop()
+    lines = trace.read_text(encoding="ascii", errors="replace").splitlines()
+    published = first(lines, 0, lambda line: re.search(r"(read|recv\w*)\(", line) and escaped(b"durable!") in line)
+    answered = first(
+        lines,
+        published,
+        lambda line: (
+            re.search(r"(write\w*|send\w*)\(", line)
+            and any(escaped(bytes([0x40, n, 0x4B, 0x4B])) in line for n in (2, 3, 4))
+        ),
+    )
+    synced = [
+        number
+        for number in range(published, answered)
+        if re.search(r"(fdatasync|fsync)(\(.*\)| resumed>\)) += 0", lines[number])
+    ]
+    assert synced, "\n".join(lines[published : answered + 1])
+
+
+def escaped(data: bytes) -> str:
+    """As strace -xx prints bytes."""
+    return "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def first(lines: list[str], start: int, wanted: Callable[[str], object]) -> int:
+    for number in range(start, len(lines)):
+        if wanted(lines[number]):
+            return number
+    raise AssertionError("not in the trace")
