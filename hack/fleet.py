@@ -121,8 +121,8 @@ class Pump:
             self._mischief_id = self._client.publish(MISCHIEF_TOPIC, "1", qos=1).mid
 
     def stop(self) -> None:
+        """Say goodbye where somebody listens. Its thread may be waiting to connect again: it ends with the process."""
         self._client.disconnect()
-        self._client.loop_stop()
 
     def _connected(self, reason: ReasonCode) -> None:
         if reason.is_failure:

@@ -11,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / folder) for folder in ("crds", "broker")]
 
-from mqtt_broker.protocol.states import RECEIVED, TAKEN, PacketType, State, Step  # noqa: E402 - found through the path
+from mqtt_broker.protocol.states import RECEIVED, TAKEN, State, Step  # noqa: E402 - found through the path
+from mqtt_broker.wire.header import PacketType  # noqa: E402 - the same
 
 PAGE = ROOT / "docs" / "states.md"
 INTRODUCTION = """\

@@ -73,13 +73,15 @@ class NodeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Everything one node needs to know. `on_revoke`: Mute or Disconnect. `log_level`: debug, info or warning.
 
     `broker` is "namespace/name". `world` is the identity of the store: an empty store under a known world is refused.
-    `store` is "sqlite:/absolute/path" or "sqlite::memory:". `admin_socket` is the path of a Unix socket.
+    `store` is "sqlite:/absolute/path" or "sqlite::memory:"; `store_bytes_max` bounds its size, None = the disk does.
+    `admin_socket` is the path of a Unix socket.
     """
 
     node: str
     broker: str
     world: str
     store: str
+    store_bytes_max: int | None = None
     policy_file: str
     admin_socket: str
     listeners: tuple[ListenerSettings, ...]

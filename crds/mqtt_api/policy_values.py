@@ -38,6 +38,7 @@ class Sharing(StrEnum):
 class Rule(Struct, frozen=True, kw_only=True):
     """One rule of one TopicPermission. `permission` is "namespace/name"; `topics` may hold templates.
 
+    `qos` is never empty. `topics` is empty only where the document held a rule that this version cannot read.
     `shared_groups` empty = any group. `priority` is the permission's.
     """
 

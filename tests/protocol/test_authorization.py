@@ -85,7 +85,7 @@ async def test_a_refused_publish_at_qos_0_is_dropped_and_logged(guarded: Broker,
 
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_a_refused_publish_of_3_1_1_is_acknowledged_and_reaches_nobody(guarded: Broker, qos: int) -> None:
-    """[MQTT-3.3.5-2] of 3.1.1: it has no word for no."""
+    """[3.1.1 MQTT-3.3.5-2]: it has no word for no."""
     topic = f"old/{qos}"
     async with await log_in(guarded, "nobody", V3_1_1) as client, await log_in(guarded, "admin") as witness:
         await witness.subscribe(topic)
@@ -96,7 +96,7 @@ async def test_a_refused_publish_of_3_1_1_is_acknowledged_and_reaches_nobody(gua
 
 
 async def test_without_a_rule_a_subscription_is_refused(guarded: Broker, version: ProtocolVersion) -> None:
-    """[MQTT-3.9.3-1] 0x87, in 3.1.1 0x80."""
+    """[MQTT-3.8.4-7] [MQTT-3.9.3-2] [3.1.1 MQTT-3.8.4-5] [3.1.1 MQTT-3.9.3-2] 0x87, in 3.1.1 0x80."""
     async with await log_in(guarded, "nobody", version) as client:
         (reason,) = await client.subscribe("any/topic")
         assert reason is (DENIED if version is V5 else ReasonCode.UNSPECIFIED_ERROR)
@@ -104,6 +104,7 @@ async def test_without_a_rule_a_subscription_is_refused(guarded: Broker, version
 
 
 async def test_one_refused_filter_does_not_spoil_the_others(guarded: Broker) -> None:
+    """[MQTT-3.8.4-5] [MQTT-3.9.3-1]"""
     async with await log_in(guarded, "viewer") as client:
         assert await client.subscribe("data/a", "other", "data/b") == (ReasonCode.SUCCESS, DENIED, ReasonCode.SUCCESS)
 

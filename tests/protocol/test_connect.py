@@ -37,7 +37,7 @@ async def answer_to(port: int, data: bytes, deadline_s: float = 5.0) -> bytes:
 
 
 async def test_a_connect_is_answered_with_success(broker: Broker, version: ProtocolVersion, unique: str) -> None:
-    """[MQTT-3.2.0-1]"""
+    """[MQTT-3.2.0-1] [MQTT-3.1.4-5] [3.1.1 MQTT-3.2.0-1] [3.1.1 MQTT-3.1.4-4] [3.1.1 MQTT-3.2.2-1]"""
     async with await broker.dial(version) as client:
         answer = await client.connect(unique)
         assert answer.reason is ReasonCode.SUCCESS
@@ -62,7 +62,7 @@ async def test_connack_names_the_limits_of_the_broker(broker: Broker, unique: st
 
 
 async def test_an_empty_client_id_is_given_a_name_nobody_can_guess(broker: Broker, another: object) -> None:
-    """[MQTT-3.2.2-16] At least 96 random bits, and never the same twice."""
+    """[MQTT-3.2.2-16] [MQTT-3.1.3-6] At least 96 random bits, and never the same twice."""
     names = set()
     for _ in range(3):
         async with await broker.dial() as client:
@@ -74,7 +74,7 @@ async def test_an_empty_client_id_is_given_a_name_nobody_can_guess(broker: Broke
 
 
 async def test_an_empty_client_id_without_clean_session_is_refused_in_3_1_1(broker: Broker) -> None:
-    """[MQTT-3.1.3-8] of 3.1.1: return code 2, then the connection is closed."""
+    """[3.1.1 MQTT-3.1.3-8] [3.1.1 MQTT-3.1.3-9] [3.1.1 MQTT-3.2.2-5]: return code 2, then the connection is closed."""
     async with await broker.dial(V3_1_1) as client:
         answer = await client.connect("", clean_start=False)
         assert answer.reason is ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
@@ -89,6 +89,7 @@ async def test_a_keep_alive_above_the_bound_is_replaced(broker: Broker, unique: 
 
 
 async def test_a_keep_alive_within_the_bound_stands(broker: Broker, unique: str) -> None:
+    """[MQTT-3.2.2-22]"""
     async with await broker.dial() as client:
         assert (await client.connect(unique, keep_alive=600)).properties.server_keep_alive is None
 
@@ -102,7 +103,7 @@ async def test_a_session_expiry_above_the_bound_is_capped_and_told(broker: Broke
 async def test_a_silent_client_is_dropped_after_one_and_a_half_keep_alives(
     broker: Broker, version: ProtocolVersion, unique: str
 ) -> None:
-    """[MQTT-3.1.2-22]"""
+    """[MQTT-3.1.2-22] [3.1.1 MQTT-3.1.2-24]"""
     loop = asyncio.get_running_loop()
     async with await broker.dial(version) as client:
         await client.connect(unique, keep_alive=1)
@@ -126,7 +127,7 @@ async def test_pings_keep_a_connection_alive(broker: Broker, unique: str) -> Non
 async def test_a_second_connect_is_a_protocol_error_and_the_will_is_published(
     broker: Broker, version: ProtocolVersion, unique: str
 ) -> None:
-    """[MQTT-3.1.0-2]"""
+    """[MQTT-3.1.0-2] [MQTT-3.1.2-8] [3.1.1 MQTT-3.1.0-2] [3.1.1 MQTT-3.1.2-8]"""
     async with await broker.dial() as witness, await broker.dial(version) as client:
         await witness.connect(f"{unique}-witness")
         await witness.subscribe(f"{unique}/will")
@@ -141,7 +142,7 @@ async def test_a_second_connect_is_a_protocol_error_and_the_will_is_published(
 
 @pytest.mark.parametrize("packet_type", [kind for kind in range(16) if kind != 1])
 async def test_anything_but_connect_first_is_closed_without_a_word(broker: Broker, packet_type: int) -> None:
-    """[MQTT-3.1.0-1]"""
+    """[MQTT-3.1.0-1] [3.1.1 MQTT-3.1.0-1]"""
     flags = 2 if packet_type in (6, 8, 10) else 0
     assert await answer_to(broker.port, frames.frame(packet_type << 4 | flags, b"\x00\x01")) == b""
 
@@ -154,7 +155,7 @@ async def test_an_unknown_protocol_level_is_told_so(broker: Broker) -> None:
 
 @pytest.mark.parametrize("name", ["mqtt", "MQTT5", "", "MQIsdp\x00", "HTTP"])
 async def test_a_wrong_protocol_name_is_closed(broker: Broker, name: str) -> None:
-    """[MQTT-3.1.2-1]"""
+    """[MQTT-3.1.2-1] [3.1.1 MQTT-3.1.2-1]"""
     said = await answer_to(broker.port, frames.connect(name=name))
     assert said == b"" or said[3] in (ReasonCode.UNSUPPORTED_PROTOCOL_VERSION, ReasonCode.MALFORMED_PACKET, 1)
 
@@ -235,7 +236,7 @@ async def test_an_unknown_authentication_method_is_refused(broker: Broker, uniqu
 
 
 async def test_auth_without_a_method_is_a_protocol_error(broker: Broker, unique: str) -> None:
-    """[MQTT-4.12.1-1]"""
+    """[MQTT-4.12.0-7]"""
     async with await broker.dial() as client:
         await client.connect(unique)
         await client.send(Auth(ReasonCode.RE_AUTHENTICATE, Properties(authentication_method="SCRAM-SHA-256")))
@@ -245,7 +246,7 @@ async def test_auth_without_a_method_is_a_protocol_error(broker: Broker, unique:
 
 
 async def test_packets_behind_connect_wait_for_connack_and_then_count(broker: Broker, unique: str) -> None:
-    """[MQTT-3.1.4-6] A client may send on before CONNACK; nothing happens before it."""
+    """[MQTT-3.1.4-6] [MQTT-3.2.0-1] A client may send on before CONNACK; nothing happens before it."""
     async with await broker.dial() as witness, await broker.dial() as client:
         await witness.connect(f"{unique}-witness")
         await witness.subscribe(unique)

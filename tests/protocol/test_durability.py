@@ -102,3 +102,33 @@ def first(lines: list[str], start: int, wanted: Callable[[str], object]) -> int:
         if wanted(lines[number]):
             return number
     raise AssertionError("not in the trace")
+
+
+async def test_a_full_disk_stops_acknowledgements_and_nothing_else(start_broker: StartBroker, tmp_path: Path) -> None:
+    """With no room left nothing is acknowledged that is not stored; the broker lives, and QoS 0 goes on."""
+    prlimit = require("prlimit")
+    limits = MQTTSettings(queue=QueueSettings(messages_max=100_000))
+    broker = start_broker(mqtt=limits, wrapper=(prlimit, f"--fsize={2 * 1024 * 1024}"))
+    async with await broker.dial() as keeper:
+        await keep_session(keeper, "keeper", "t")
+    acknowledged = 0
+    async with await broker.dial() as publisher, await broker.dial() as other:
+        await publisher.connect("publisher")
+        await other.connect("other")
+        await other.subscribe("live")
+        try:
+            while acknowledged < 400:
+                await publisher.send(Publish("t", b"%05d" % acknowledged * 4_000, 1, packet_id=1))
+                await publisher.expect(PubAck, 1.5)
+                acknowledged += 1
+        except (TimeoutError, ConnectionClosedError):
+            pass
+        assert 10 < acknowledged < 400
+        await other.publish("live", b"x")
+        assert (await other.receive_message()).payload == b"x"
+    broker.kill()
+    broker.unwrap().start()
+    async with await broker.dial() as keeper:
+        await keeper.connect("keeper", clean_start=False, properties=KEPT)
+        received = [payload[:5] for payload in await keeper.receive_payloads(acknowledged)]
+    assert received == [b"%05d" % number for number in range(acknowledged)]

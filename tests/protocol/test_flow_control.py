@@ -17,7 +17,7 @@ async def closed_with(client: Client) -> ReasonCode | None:
 
 
 async def test_no_more_messages_than_the_receiver_allows_are_in_flight(broker: Broker, unique: str) -> None:
-    """[MQTT-3.3.4-9]"""
+    """[MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4.9.0-2]"""
     async with await broker.dial() as client, await broker.dial() as publisher:
         await client.connect(unique, properties=Properties(receive_maximum=2))
         await client.subscribe(unique, qos=1)

@@ -42,7 +42,7 @@ VIOLATIONS: dict[str, tuple[bytes, tuple[ReasonCode, ...]]] = {
     "QoS 3 [MQTT-3.3.1-4]": (publish(0x36, packet_id=ID), (MALFORMED,)),
     "DUP at QoS 0 [MQTT-3.3.1-2]": (publish(0x38), ANY),
     "packet id 0 at QoS 1 [MQTT-2.2.1-3]": (publish(0x32, packet_id=b"\x00\x00"), ANY),
-    "packet id 0 at QoS 2 [MQTT-2.2.1-4]": (publish(0x34, packet_id=b"\x00\x00"), ANY),
+    "packet id 0 at QoS 2 [MQTT-2.2.1-3]": (publish(0x34, packet_id=b"\x00\x00"), ANY),
     "plus in a topic [MQTT-3.3.2-2]": (publish(0x30, "a/+"), (MALFORMED, PROTOCOL_ERROR, NAME)),
     "hash in a topic [MQTT-3.3.2-2]": (publish(0x30, "a/#"), (MALFORMED, PROTOCOL_ERROR, NAME)),
     "empty topic without alias": (publish(0x30, ""), (PROTOCOL_ERROR, NAME, ALIAS)),
@@ -66,7 +66,7 @@ VIOLATIONS: dict[str, tuple[bytes, tuple[ReasonCode, ...]]] = {
     "content type twice": (publish(0x30, props=properties((b"\x03" + string("a")) * 2)), ANY),
     "response topic with wildcard [MQTT-3.3.2-14]": (publish(0x30, props=properties(b"\x08\x00\x03a/#")), (*ANY, NAME)),
     "subscription identifier from a client [MQTT-3.3.4-6]": (publish(0x30, props=properties(b"\x0b\x01")), ANY),
-    "user property with bad UTF-8": (publish(0x30, props=properties(b"\x26" + string(b"\xff") + string("v"))), ANY),
+    "user property of no UTF-8 [MQTT-1.5.7-1]": (publish(0x30, props=properties(b"\x26\x00\x01\xff\x00\x00")), ANY),
     # acknowledgements
     "PUBACK with flags [MQTT-2.1.3-1]": (frame(0x41, ID), ANY),
     "PUBREC with flags": (frame(0x52, ID), ANY),
@@ -74,7 +74,7 @@ VIOLATIONS: dict[str, tuple[bytes, tuple[ReasonCode, ...]]] = {
     "PUBCOMP with flags": (frame(0x72, ID), ANY),
     "PUBACK of nothing": (frame(0x40, b""), ANY),
     "PUBACK with half an id": (frame(0x40, b"\x00"), ANY),
-    "PUBACK with an unknown reason": (frame(0x40, ID + b"\x42"), ANY),
+    "PUBACK with an unknown reason [MQTT-3.4.2-1]": (frame(0x40, ID + b"\x42"), ANY),
     "PUBREL with packet id 0": (frame(0x62, b"\x00\x00"), ANY),
     "PUBREC with packet id 0": (frame(0x50, b"\x00\x00"), ANY),
     "PUBACK longer than it may be": (frame(0x40, ID + b"\x00\x00extra"), ANY),
@@ -83,7 +83,7 @@ VIOLATIONS: dict[str, tuple[bytes, tuple[ReasonCode, ...]]] = {
     "SUBSCRIBE without filters [MQTT-3.8.3-2]": (frame(0x82, ID + NONE), ANY),
     "SUBSCRIBE with packet id 0": (subscribe("t", packet_id=b"\x00\x00"), ANY),
     "SUBSCRIBE without options": (frame(0x82, ID + NONE + string("t")), ANY),
-    "QoS 3 in a SUBSCRIBE [MQTT-3.8.3-5]": (subscribe("t", 3), ANY),
+    "QoS 3 in a SUBSCRIBE": (subscribe("t", 3), ANY),
     "reserved option bits [MQTT-3.8.3-5]": (subscribe("t", 0x40), ANY),
     "retain handling 3": (subscribe("t", 0x30), ANY),
     "subscription identifier 0": (subscribe("t", props=properties(b"\x0b\x00")), ANY),
@@ -99,7 +99,7 @@ VIOLATIONS: dict[str, tuple[bytes, tuple[ReasonCode, ...]]] = {
     "PINGREQ with flags": (frame(0xC1, b""), ANY),
     "PINGREQ with a body": (frame(0xC0, b"x"), ANY),
     "DISCONNECT with flags [MQTT-3.14.1-1]": (frame(0xE1, b""), ANY),
-    "DISCONNECT with an unknown reason": (frame(0xE0, b"\x42"), ANY),
+    "DISCONNECT with an unknown reason [MQTT-3.14.2-1]": (frame(0xE0, b"\x42"), ANY),
     "DISCONNECT with a server's reason": (frame(0xE0, b"\x8e"), ANY),
     "AUTH with flags [MQTT-3.15.1-1]": (frame(0xF1, b""), ANY),
     "reserved packet type 0": (frame(0x00, b""), ANY),
@@ -116,7 +116,7 @@ VIOLATIONS: dict[str, tuple[bytes, tuple[ReasonCode, ...]]] = {
 async def test_a_violation_gets_its_reason_and_ends_the_connection(
     broker: Broker, unique: str, data: bytes, reasons: tuple[ReasonCode, ...]
 ) -> None:
-    """[MQTT-4.13.1-1]"""
+    """[MQTT-4.13.1-1] [MQTT-4.13.2-1]"""
     async with await broker.dial() as witness, await broker.dial() as client:
         await witness.connect(f"{unique}-witness")
         await client.connect(unique)
@@ -128,17 +128,21 @@ async def test_a_violation_gets_its_reason_and_ends_the_connection(
 
 
 VIOLATIONS_3_1_1 = {
-    "QoS 3": frame(0x36, string("t") + ID + b"x"),
-    "plus in a topic": frame(0x30, string("a/+") + b"x"),
-    "empty topic": frame(0x30, string("") + b"x"),
-    "U+0000 in a topic": frame(0x30, string("\x00") + b"x"),
-    "packet id 0": frame(0x32, string("t") + b"\x00\x00x"),
+    "QoS 3 [3.1.1 MQTT-3.3.1-4]": frame(0x36, string("t") + ID + b"x"),
+    "plus in a topic [3.1.1 MQTT-3.3.2-2] [3.1.1 MQTT-4.7.1-1]": frame(0x30, string("a/+") + b"x"),
+    "empty topic [3.1.1 MQTT-4.7.3-1]": frame(0x30, string("") + b"x"),
+    "U+0000 in a topic [3.1.1 MQTT-1.5.3-2] [3.1.1 MQTT-4.7.3-2]": frame(0x30, string("\x00") + b"x"),
+    "packet id 0 [3.1.1 MQTT-2.3.1-1]": frame(0x32, string("t") + b"\x00\x00x"),
     "PUBACK of three bytes": frame(0x40, ID + b"\x00"),
-    "PUBREL without its flags": frame(0x60, ID),
-    "SUBSCRIBE with flags 0": frame(0x80, ID + string("t") + b"\x00"),
-    "SUBSCRIBE without filters": frame(0x82, ID),
-    "SUBSCRIBE with an option of MQTT 5": frame(0x82, ID + string("t") + b"\x04"),
-    "UNSUBSCRIBE without filters": frame(0xA2, ID),
+    "topic of no UTF-8 [3.1.1 MQTT-1.5.3-1] [3.1.1 MQTT-3.3.2-1]": frame(0x30, string(b"\xff") + b"x"),
+    "PUBACK with flags [3.1.1 MQTT-2.2.2-2]": frame(0x41, ID),
+    "PUBREL without its flags [3.1.1 MQTT-3.6.1-1]": frame(0x60, ID),
+    "SUBSCRIBE with flags 0 [3.1.1 MQTT-3.8.1-1]": frame(0x80, ID + string("t") + b"\x00"),
+    "SUBSCRIBE without filters [3.1.1 MQTT-3.8.3-3]": frame(0x82, ID),
+    "SUBSCRIBE with an option of MQTT 5 [3.1.1 MQTT-3.8.3-4]": frame(0x82, ID + string("t") + b"\x04"),
+    "UNSUBSCRIBE with flags 0 [3.1.1 MQTT-3.10.1-1]": frame(0xA0, ID + string("t")),
+    "UNSUBSCRIBE without filters [3.1.1 MQTT-3.10.3-2]": frame(0xA2, ID),
+    "DISCONNECT with flags [3.1.1 MQTT-3.14.1-1]": frame(0xE1, b""),
     "DISCONNECT with a body": frame(0xE0, b"\x00"),
     "AUTH": frame(0xF0, b""),
     "PINGREQ with a body": frame(0xC0, b"x"),
@@ -147,7 +151,7 @@ VIOLATIONS_3_1_1 = {
 
 @pytest.mark.parametrize("data", VIOLATIONS_3_1_1.values(), ids=VIOLATIONS_3_1_1.keys())
 async def test_a_violation_ends_a_3_1_1_connection_without_a_word(broker: Broker, unique: str, data: bytes) -> None:
-    """[MQTT-4.8.0-1] of 3.1.1; it has no DISCONNECT from the server."""
+    """[3.1.1 MQTT-4.8.0-1]; it has no DISCONNECT from the server."""
     async with await broker.dial(V3_1_1) as client:
         await client.connect(unique)
         await client.send_bytes(data)
@@ -207,7 +211,7 @@ async def test_a_packet_may_arrive_byte_by_byte(broker: Broker, unique: str, dat
 
 
 async def test_what_follows_a_goodbye_is_discarded(broker: Broker, unique: str) -> None:
-    """[MQTT-3.14.4-2]"""
+    """[MQTT-3.14.4-2] [MQTT-3.14.4-1]"""
     async with await broker.dial() as witness, await broker.dial() as client:
         await witness.connect(f"{unique}-witness")
         await witness.subscribe(unique)

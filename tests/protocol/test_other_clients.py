@@ -9,11 +9,11 @@ import queue
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -56,14 +56,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 class Paho:
     """A paho client whose callbacks end in queues."""
 
-    def __init__(self, served: Served, client_id: str, version: int, clean: bool = True) -> None:
+    def __init__(self, served: Served, client_id: str, version: MQTTProtocolVersion, clean: bool = True) -> None:
         self.messages: queue.Queue[paho.MQTTMessage] = queue.Queue()
         self.connected: queue.Queue[Any] = queue.Queue()
         self.published: queue.Queue[Any] = queue.Queue()
         self.subscribed: queue.Queue[Any] = queue.Queue()
         self._served, self._version, self._clean = served, version, clean
-        session = {} if version == paho.MQTTv5 else {"clean_session": clean}
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, **session)
+        session = None if version == paho.MQTTv5 else clean
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id, session, protocol=version)
         self.client.username_pw_set(client_id.split("-")[0], PASSWORD)
         self.client.tls_set_context(trusting(served.ca_file))
         self.client.on_message = lambda _client, _data, message: self.messages.put(message)
@@ -71,12 +71,12 @@ class Paho:
         self.client.on_publish = lambda _client, _data, _id, reason, _properties: self.published.put(reason)
         self.client.on_subscribe = lambda _client, _data, _id, reasons, _properties: self.subscribed.put(reasons)
 
-    def __enter__(self) -> "Paho":
+    def __enter__(self) -> Self:
         more: dict[str, Any] = {}
         if self._version == paho.MQTTv5:
-            more = {"clean_start": self._clean, "properties": Properties(PacketTypes.CONNECT)}
-            if not self._clean:
-                more["properties"].SessionExpiryInterval = 60
+            kept: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no types for it
+            kept.SessionExpiryInterval = 0 if self._clean else 60
+            more = {"clean_start": self._clean, "properties": kept}
         self.client.connect("localhost", self._served.broker.port, **more)
         self.client.loop_start()
         assert not self.connected.get(timeout=STEP_S_MAX).is_failure
@@ -96,11 +96,11 @@ class Paho:
 
     def next(self) -> tuple[str, bytes, bool]:
         message = self.messages.get(timeout=STEP_S_MAX)
-        return message.topic, message.payload, message.retain
+        return message.topic, bytes(message.payload), message.retain
 
 
 @PAHO_VERSIONS
-def test_paho_publishes_and_subscribes(served: Served, version: int) -> None:
+def test_paho_publishes_and_subscribes(served: Served, version: MQTTProtocolVersion) -> None:
     with Paho(served, f"{USER}-p", version) as client:
         for qos in (0, 1, 2):
             client.subscribe(f"paho/{version}/{qos}", qos)
@@ -109,7 +109,7 @@ def test_paho_publishes_and_subscribes(served: Served, version: int) -> None:
 
 
 @PAHO_VERSIONS
-def test_paho_sees_retained_messages(served: Served, version: int) -> None:
+def test_paho_sees_retained_messages(served: Served, version: MQTTProtocolVersion) -> None:
     topic = f"paho/{version}/kept"
     with Paho(served, f"{USER}-p", version) as client:
         client.publish(topic, "kept", 1, retain=True)
@@ -119,7 +119,7 @@ def test_paho_sees_retained_messages(served: Served, version: int) -> None:
 
 
 @PAHO_VERSIONS
-def test_paho_leaves_a_will(served: Served, version: int) -> None:
+def test_paho_leaves_a_will(served: Served, version: MQTTProtocolVersion) -> None:
     topic = f"paho/{version}/will"
     with Paho(served, f"{USER}-p", version) as witness:
         witness.subscribe(topic, 1)
@@ -134,7 +134,7 @@ def test_paho_leaves_a_will(served: Served, version: int) -> None:
 
 
 @PAHO_VERSIONS
-def test_paho_comes_back_to_its_session(served: Served, version: int) -> None:
+def test_paho_comes_back_to_its_session(served: Served, version: MQTTProtocolVersion) -> None:
     topic = f"paho/{version}/away"
     with Paho(served, f"{USER}-k{version}", version, clean=False) as client:
         client.subscribe(topic, 1)
@@ -172,6 +172,7 @@ async def subscribed(served: Served, client_id: str, count: int = 1) -> None:
 @PROGRAM_VERSIONS
 @pytest.mark.parametrize("qos", ["0", "1", "2"])
 async def test_mosquitto_publishes_and_subscribes(served: Served, version: str, qos: str) -> None:
+    """[3.1.1 MQTT-7.0.0-2]"""
     topic, name = f"mosquitto/{version}/{qos}", f"{USER}-sub{version}{qos}"
     with Program(mosquitto(served, "sub", version, name, "-t", topic, "-q", qos, "-C", "1", "-v")) as subscriber:
         await subscribed(served, name)

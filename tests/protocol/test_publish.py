@@ -24,7 +24,9 @@ V3_1_1, V5 = ProtocolVersion.V3_1_1, ProtocolVersion.V5
 async def test_a_message_arrives_at_the_lower_of_both_qualities(
     broker: Broker, version: ProtocolVersion, unique: str, sent: int, granted: int
 ) -> None:
-    """[MQTT-3.8.4-8]"""
+    """[MQTT-3.8.4-8] [MQTT-3.3.4-1] [MQTT-4.3.1-1] [MQTT-4.3.2-2] [MQTT-4.3.3-2] [3.1.1 MQTT-3.8.4-6]
+    [3.1.1 MQTT-3.3.4-1] [3.1.1 MQTT-4.3.1-1] [3.1.1 MQTT-3.3.1-2]
+    """
     async with await broker.dial(version) as subscriber, await broker.dial(version) as publisher:
         await subscriber.connect(f"{unique}-s")
         await publisher.connect(f"{unique}-p")
@@ -77,7 +79,7 @@ async def test_properties_are_forwarded_unaltered_and_in_order(broker: Broker, u
 
 
 async def test_messages_of_one_publisher_arrive_in_order(broker: Broker, version: ProtocolVersion, unique: str) -> None:
-    """[MQTT-4.6.0-5] [MQTT-4.6.0-6]"""
+    """[MQTT-4.6.0-5] [MQTT-4.6.0-6] [3.1.1 MQTT-4.6.0-5] [3.1.1 MQTT-4.6.0-6]"""
     async with await broker.dial(version) as subscriber, await broker.dial(version) as publisher:
         await subscriber.connect(f"{unique}-s")
         await publisher.connect(f"{unique}-p")
@@ -92,7 +94,10 @@ async def test_messages_of_one_publisher_arrive_in_order(broker: Broker, version
 async def test_a_repeated_qos_2_publish_is_delivered_once(
     broker: Broker, version: ProtocolVersion, unique: str
 ) -> None:
-    """[MQTT-4.3.3-10] Until PUBREL the packet id stands for one message, however often it comes."""
+    """[MQTT-4.3.3-10] [3.1.1 MQTT-4.3.3-2]
+
+    Until PUBREL the packet id stands for one message, however often it comes.
+    """
     async with await broker.dial(version) as subscriber, await broker.dial(version) as publisher:
         await subscriber.connect(f"{unique}-s")
         await publisher.connect(f"{unique}-p")
@@ -107,7 +112,7 @@ async def test_a_repeated_qos_2_publish_is_delivered_once(
 
 
 async def test_a_repeated_pubrel_is_answered_again(broker: Broker, version: ProtocolVersion, unique: str) -> None:
-    """[MQTT-4.3.3-11] MQTT 5 says that the id is not known any more."""
+    """[MQTT-4.3.3-11] [3.1.1 MQTT-4.3.3-2] MQTT 5 says that the id is not known any more."""
     async with await broker.dial(version) as client:
         await client.connect(unique)
         await client.publish(unique, b"x", qos=2)
@@ -129,7 +134,7 @@ async def test_an_acknowledgement_of_nothing_touches_no_other_message(broker: Br
 
 
 async def test_a_receiver_that_refuses_a_qos_2_message_ends_it(broker: Broker, unique: str) -> None:
-    """[MQTT-4.3.3-4] PUBREC with an error: no PUBREL follows, and the packet id is free."""
+    """[MQTT-4.4.0-2] PUBREC with an error: no PUBREL follows, and the packet id is free."""
     async with await broker.dial() as client:
         await client.connect(unique)
         await client.subscribe(unique, qos=2)
@@ -143,7 +148,7 @@ async def test_a_receiver_that_refuses_a_qos_2_message_ends_it(broker: Broker, u
 async def test_overlapping_subscriptions_give_one_copy_at_the_highest_quality(
     broker: Broker, version: ProtocolVersion, unique: str
 ) -> None:
-    """[MQTT-3.3.4-2]"""
+    """[MQTT-3.3.4-2] [3.1.1 MQTT-3.3.5-1]"""
     async with await broker.dial(version) as client:
         await client.connect(unique)
         await client.subscribe(SubscriptionRequest(f"{unique}/#", 0), SubscriptionRequest(f"{unique}/+", 2))
@@ -178,6 +183,7 @@ async def test_no_local_keeps_a_message_from_its_own_publisher(broker: Broker, u
     "payload", [b"", b"\x00", bytes(range(256)), b"x" * 300_000], ids=["empty", "zero", "all", "big"]
 )
 async def test_payloads_are_bytes_and_arrive_as_they_are(broker: Broker, unique: str, payload: bytes) -> None:
+    """[MQTT-4.2.0-1] [3.1.1 MQTT-7.1.1-1]"""
     async with await broker.dial() as client:
         await client.connect(unique)
         await client.subscribe(unique, qos=1)
@@ -196,6 +202,7 @@ async def test_topics_of_every_shape_match_themselves(broker: Broker, unique: st
 
 
 async def test_composed_and_decomposed_letters_are_two_topics(broker: Broker, unique: str) -> None:
+    """[MQTT-4.7.3-4]"""
     async with await broker.dial() as client:
         await client.connect(unique)
         await client.subscribe(f"{unique}/\u00e9")
@@ -216,7 +223,7 @@ async def test_composed_and_decomposed_letters_are_two_topics(broker: Broker, un
 async def test_wildcards_match_as_the_standard_says(
     broker: Broker, unique: str, topic_filter: str, matching: list[str], others: list[str]
 ) -> None:
-    """[MQTT-4.7.1-1] [MQTT-4.7.1-2]"""
+    """[MQTT-3.3.2-3]"""
     async with await broker.dial() as client:
         await client.connect(unique)
         await client.subscribe(f"{unique}/{topic_filter}")
@@ -238,7 +245,7 @@ async def test_a_root_wildcard_does_not_match_dollar_topics(broker: Broker, uniq
 
 
 async def test_unsubscribe_ends_delivery_and_says_what_was_there(broker: Broker, unique: str) -> None:
-    """[MQTT-3.10.4-1] [MQTT-3.11.3-1]"""
+    """[MQTT-3.10.4-1..2] [MQTT-3.10.4-4..6] [MQTT-3.11.3-1..2]"""
     async with await broker.dial() as client:
         await client.connect(unique)
         await client.subscribe(unique)
@@ -249,7 +256,7 @@ async def test_unsubscribe_ends_delivery_and_says_what_was_there(broker: Broker,
 
 
 async def test_many_filters_in_one_subscribe_get_one_reason_each(broker: Broker, unique: str) -> None:
-    """[MQTT-3.8.4-6]"""
+    """[MQTT-3.8.4-6] [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.8.4-7] [MQTT-3.9.3-1]"""
     async with await broker.dial() as client:
         await client.connect(unique)
         requests = [SubscriptionRequest(f"{unique}/{n}", n % 3) for n in range(30)]

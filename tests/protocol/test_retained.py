@@ -14,7 +14,9 @@ from support.broker import Broker, StartBroker
 async def test_a_new_subscriber_gets_the_last_retained_message(
     broker: Broker, version: ProtocolVersion, unique: str, qos: int
 ) -> None:
-    """[MQTT-3.3.1-5] [MQTT-3.3.1-9]"""
+    """[MQTT-3.3.1-5] [MQTT-3.3.1-9] [3.1.1 MQTT-3.3.1-5] [3.1.1 MQTT-3.3.1-6] [3.1.1 MQTT-3.3.1-7]
+    [3.1.1 MQTT-3.3.1-8]
+    """
     async with await broker.dial(version) as publisher, await broker.dial(version) as subscriber:
         await publisher.connect(f"{unique}-p")
         await publisher.publish(unique, b"old", qos=qos, retain=True)
@@ -28,7 +30,7 @@ async def test_a_new_subscriber_gets_the_last_retained_message(
 
 
 async def test_a_live_copy_does_not_say_retained(broker: Broker, version: ProtocolVersion, unique: str) -> None:
-    """[MQTT-3.3.1-12]"""
+    """[MQTT-3.3.1-12] [3.1.1 MQTT-3.3.1-9]"""
     async with await broker.dial(version) as client:
         await client.connect(unique)
         await client.subscribe(unique)
@@ -46,7 +48,7 @@ async def test_retain_as_published_keeps_the_flag(broker: Broker, unique: str) -
 
 
 async def test_an_empty_payload_deletes(broker: Broker, version: ProtocolVersion, unique: str) -> None:
-    """[MQTT-3.3.1-6] [MQTT-3.3.1-7]"""
+    """[MQTT-3.3.1-6] [MQTT-3.3.1-7] [3.1.1 MQTT-3.3.1-10] [3.1.1 MQTT-3.3.1-11]"""
     async with await broker.dial(version) as client:
         await client.connect(unique)
         await client.publish(unique, b"x", qos=1, retain=True)
@@ -67,7 +69,7 @@ async def test_a_message_without_the_flag_replaces_nothing(broker: Broker, uniqu
 
 @pytest.mark.parametrize(("handling", "first", "again"), [(0, True, True), (1, True, False), (2, False, False)])
 async def test_retain_handling(broker: Broker, unique: str, handling: int, first: bool, again: bool) -> None:
-    """[MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]"""
+    """[MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.8.4-4]"""
     async with await broker.dial() as client:
         await client.connect(unique)
         await client.publish(unique, b"kept", qos=1, retain=True)
@@ -127,6 +129,7 @@ async def test_a_shared_subscription_gets_no_retained_messages(broker: Broker, u
 async def test_retained_messages_survive_a_restart_and_deleted_ones_do_not(
     start_broker: StartBroker, unique: str
 ) -> None:
+    """[MQTT-3.3.1-7]"""
     broker = start_broker()
     async with await broker.dial() as client:
         await client.connect(unique)

@@ -37,7 +37,9 @@ async def leave_session(
 async def test_a_persistent_session_keeps_subscriptions_and_messages(
     broker: Broker, version: ProtocolVersion, unique: str
 ) -> None:
-    """[MQTT-3.1.2-5] [MQTT-4.5.0-1]"""
+    """[MQTT-3.1.2-5] [MQTT-4.5.0-1] [MQTT-3.1.2-23] [MQTT-3.2.2-3] [3.1.1 MQTT-3.1.2-4] [3.1.1 MQTT-3.1.2-5]
+    [3.1.1 MQTT-3.2.2-2] [3.1.1 MQTT-4.5.0-1] [3.1.1 MQTT-4.1.0-1]
+    """
     await leave_session(broker, unique, unique, version)
     async with await broker.dial(version) as publisher:
         await publisher.connect(f"{unique}-p")
@@ -49,7 +51,7 @@ async def test_a_persistent_session_keeps_subscriptions_and_messages(
 
 
 async def test_clean_start_forgets_the_session(broker: Broker, version: ProtocolVersion, unique: str) -> None:
-    """[MQTT-3.1.2-4] [MQTT-3.2.2-2]"""
+    """[MQTT-3.1.2-4] [MQTT-3.2.2-2] [MQTT-3.1.4-4] [3.1.1 MQTT-3.1.2-6] [3.1.1 MQTT-3.1.4-3] [3.1.1 MQTT-3.2.2-1]"""
     await leave_session(broker, unique, unique, version)
     async with await broker.dial(version) as client:
         assert not (await client.connect(unique, clean_start=True)).session_present
@@ -58,7 +60,7 @@ async def test_clean_start_forgets_the_session(broker: Broker, version: Protocol
 
 
 async def test_a_session_ends_when_its_expiry_has_passed(broker: Broker, unique: str) -> None:
-    """[MQTT-3.1.2-23]"""
+    """[MQTT-3.1.2-23] [MQTT-4.1.0-2]"""
     async with await broker.dial() as client:
         await client.connect(unique, properties=Properties(session_expiry_interval=1))
         await client.disconnect()
@@ -89,7 +91,7 @@ async def test_disconnect_may_not_raise_the_expiry_from_zero(broker: Broker, uni
 async def test_a_second_connection_takes_the_session_over(
     broker: Broker, version: ProtocolVersion, unique: str
 ) -> None:
-    """[MQTT-3.1.4-3]"""
+    """[MQTT-3.1.4-3] [3.1.1 MQTT-3.1.4-2]"""
     async with await broker.dial(version) as first, await broker.dial(version) as second:
         await first.connect(unique)
         await second.connect(unique)
@@ -101,7 +103,10 @@ async def test_a_second_connection_takes_the_session_over(
 
 
 async def test_takeover_loses_no_message_in_flight(broker: Broker, unique: str) -> None:
-    """[MQTT-4.4.0-1] What was sent and not acknowledged comes again with DUP and its packet id."""
+    """[MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.3.2-3]
+
+    What was sent and not acknowledged comes again with DUP and its packet id.
+    """
     async with await broker.dial() as first, await broker.dial() as publisher:
         await first.connect(unique, properties=KEPT)
         await first.subscribe(unique, qos=1)
@@ -117,7 +122,10 @@ async def test_takeover_loses_no_message_in_flight(broker: Broker, unique: str) 
 
 
 async def test_a_qos_2_message_that_was_received_is_only_released(broker: Broker, unique: str) -> None:
-    """[MQTT-4.3.3-6] After PUBREC comes PUBREL, in the next connection too, never PUBLISH."""
+    """[MQTT-4.3.3-6] [MQTT-4.3.3-5] [MQTT-4.4.0-1]
+
+    After PUBREC comes PUBREL, in the next connection too, never PUBLISH.
+    """
     async with await broker.dial() as first:
         await first.connect(unique, properties=KEPT)
         await first.subscribe(unique, qos=2)
@@ -169,6 +177,7 @@ async def test_another_user_may_not_resume_a_session(start_broker: StartBroker, 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
 async def test_a_session_survives_the_broker(start_broker: StartBroker, version: ProtocolVersion, how: str) -> None:
+    """[MQTT-3.1.2-23] [3.1.1 MQTT-4.1.0-1]"""
     broker = start_broker()
     await leave_session(broker, "keeper", "t", version)
     async with await broker.dial(version) as publisher:

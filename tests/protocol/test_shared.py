@@ -22,7 +22,7 @@ async def drain(client: Client, seconds: float = 0.4) -> list[bytes]:
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_each_message_goes_to_one_member(broker: Broker, unique: str, qos: int) -> None:
-    """[MQTT-4.8.2-6]"""
+    """MQTT 5.0, 4.8.2"""
     async with await broker.dial() as one, await broker.dial() as two, await broker.dial() as publisher:
         for number, member in enumerate((one, two)):
             await member.connect(f"{unique}-{number}")
@@ -55,7 +55,7 @@ async def test_leaving_the_group_keeps_the_plain_subscription(broker: Broker, un
 
 
 async def test_what_a_lost_member_did_not_acknowledge_goes_to_another(broker: Broker, unique: str) -> None:
-    """[MQTT-4.8.2-5] QoS 1, DUP not set for the new member."""
+    """MQTT 5.0, 4.8.2: QoS 1 may go to another member; DUP is not set for the new one."""
     async with await broker.dial() as one, await broker.dial() as two, await broker.dial() as publisher:
         await one.connect(f"{unique}-1")
         await one.subscribe(f"$share/g/{unique}", qos=1)

@@ -28,7 +28,7 @@ async def witness_of(broker: Broker, unique: str) -> Client:
 async def test_a_lost_connection_publishes_the_will(
     broker: Broker, version: ProtocolVersion, unique: str, qos: int
 ) -> None:
-    """[MQTT-3.1.2-8]"""
+    """[MQTT-3.1.2-8] [MQTT-3.1.2-7] [3.1.1 MQTT-3.1.2-8]"""
     async with await witness_of(broker, unique) as witness, await broker.dial(version) as client:
         await client.connect(unique, will=Will(f"{unique}/will", b"gone", qos, retain=False))
         await client.abort()
@@ -38,7 +38,7 @@ async def test_a_lost_connection_publishes_the_will(
 
 
 async def test_a_goodbye_removes_the_will(broker: Broker, version: ProtocolVersion, unique: str) -> None:
-    """[MQTT-3.1.2-10] [MQTT-3.14.4-3]"""
+    """[MQTT-3.1.2-10] [MQTT-3.14.4-3] [3.1.1 MQTT-3.1.2-10] [3.1.1 MQTT-3.14.4-3]"""
     async with await witness_of(broker, unique) as witness, await broker.dial(version) as client:
         await client.connect(
             unique, will=will(f"{unique}/will") if version is V5 else Will(f"{unique}/will", b"", 0, retain=False)
@@ -56,7 +56,7 @@ async def test_a_goodbye_with_will_publishes_it(broker: Broker, unique: str) -> 
 
 
 async def test_a_retained_will_is_retained(broker: Broker, version: ProtocolVersion, unique: str) -> None:
-    """[MQTT-3.1.2-15]"""
+    """[MQTT-3.1.2-15] [3.1.1 MQTT-3.1.2-17]"""
     async with await witness_of(broker, unique) as witness, await broker.dial(version) as client:
         await client.connect(unique, will=Will(f"{unique}/will", b"gone", 1, retain=True))
         await client.abort()
@@ -66,7 +66,7 @@ async def test_a_retained_will_is_retained(broker: Broker, version: ProtocolVers
 
 
 async def test_the_will_waits_for_its_delay(broker: Broker, unique: str) -> None:
-    """[MQTT-3.1.3-9]"""
+    """[MQTT-3.1.2-8]"""
     loop = asyncio.get_running_loop()
     async with await witness_of(broker, unique) as witness, await broker.dial() as client:
         await client.connect(
@@ -79,7 +79,7 @@ async def test_the_will_waits_for_its_delay(broker: Broker, unique: str) -> None
 
 
 async def test_the_end_of_the_session_ends_the_delay(broker: Broker, unique: str) -> None:
-    """MQTT 5.0, 3.1.3.2.2: the delay or the end of the session, whichever is first."""
+    """[MQTT-3.1.2-8] MQTT 5.0, 3.1.3.2.2: the delay or the end of the session, whichever is first."""
     loop = asyncio.get_running_loop()
     async with await witness_of(broker, unique) as witness:
         for expiry, at_most in ((0, 1.0), (1, 2.5)):
@@ -107,7 +107,7 @@ async def test_a_client_that_is_back_in_time_has_no_will_published(broker: Broke
 
 
 async def test_a_new_session_ends_the_old_one_and_its_will_is_owed(broker: Broker, unique: str) -> None:
-    """Clean Start while the will is delayed: the session ended, so the will is published."""
+    """[MQTT-3.1.2-8] Clean Start while the will is delayed: the session ended, so the will is published."""
     kept = Properties(session_expiry_interval=60)
     async with await witness_of(broker, unique) as witness, await broker.dial() as client:
         await client.connect(unique, will=will(f"{unique}/will", delay=30), properties=kept)
@@ -119,7 +119,7 @@ async def test_a_new_session_ends_the_old_one_and_its_will_is_owed(broker: Broke
 
 
 async def test_takeover_with_expiry_0_publishes_the_will_at_once(broker: Broker, unique: str) -> None:
-    """The old session ended with its connection, so the delay does too."""
+    """[MQTT-3.1.2-8] The old session ended with its connection, so the delay does too."""
     async with await witness_of(broker, unique) as witness, await broker.dial() as client:
         await client.connect(unique, will=will(f"{unique}/will", delay=30))
         async with await broker.dial() as again:
@@ -151,7 +151,7 @@ async def test_a_will_on_an_impossible_topic_is_refused_at_connect(broker: Broke
 
 
 async def test_wills_of_a_killed_broker_are_published_after_its_restart(start_broker: StartBroker, unique: str) -> None:
-    """Once, and only those of clients that are not back in time."""
+    """[MQTT-3.1.2-8] [MQTT-3.1.3-9] Once, and only those of clients that are not back in time."""
     kept = Properties(session_expiry_interval=60)
     broker = start_broker()
     async with await broker.dial() as witness:

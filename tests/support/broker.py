@@ -113,6 +113,11 @@ class Broker:
         self.launch().wait_for_line(lambda line: _event(line) == "node.ready", READY_S_MAX)
         return self
 
+    def unwrap(self) -> Self:
+        """The next start happens without `wrapper`."""
+        self._wrapper = ()
+        return self
+
     def stop(self) -> int:
         return self.program.stop()
 

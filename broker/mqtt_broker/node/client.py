@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from mqtt_broker.auth.authenticate import Authenticator
 from mqtt_broker.auth.credential import Credential
 from mqtt_broker.auth.principal import Identity, Peer
+from mqtt_broker.node.fastlane import FastLane
 from mqtt_broker.node.flows import acknowledge, connect, disconnect, publish, subscribe
 from mqtt_broker.node.live import LiveSession
 from mqtt_broker.node.order import OrderedEffects
@@ -43,6 +44,7 @@ WRITE_BUFFER_BYTES_HIGH = 256 * 1024  # above it deliveries wait in the outlet
 WRITE_BUFFER_BYTES_MAX = 4 * 1024 * 1024  # above it the client takes no answers either: it is cut off
 EFFECTS_WAITING_HIGH = 1_000  # packets of one publisher that wait for the store before its reading pauses
 EFFECTS_WAITING_LOW = 500
+IN_FLIGHT_MAX = 1_000  # QoS 1 and 2 on the way to one client; MQTT 3.1.1 itself knows no bound below 65,535
 CLOSE_S_MAX = 5.0  # how long the last bytes may take to leave before the connection is cut
 
 
@@ -81,6 +83,7 @@ class ClientConnection(asyncio.Protocol):
         self._write_paused = False
         self._unflushed_bytes = 0
         self._is_dirty = False
+        self._lane: FastLane | None = None
         self._message_rate: TokenBucket | None = None
         self._byte_rate: TokenBucket | None = None
 
@@ -124,7 +127,7 @@ class ClientConnection(asyncio.Protocol):
             epoch=session.epoch,
             persistent=session.is_persistent,
             bounds=session.bounds,
-            receive_maximum=self.connection.client_receive_maximum,
+            receive_maximum=min(self.connection.client_receive_maximum, IN_FLIGHT_MAX),
             sent_up_to=claimed.record.sent_up_to,
             backlog=claimed.queued > 0,
             still_allowed=self._still_allowed,
@@ -141,6 +144,7 @@ class ClientConnection(asyncio.Protocol):
     def accepted(self) -> None:
         """CONNACK is written: go on with what the client sent meanwhile."""
         self.hub.counters.connections_accepted += 1
+        self._lane = FastLane(self, self.hub.settings.mqtt)
         log.info(
             "%s connected from %s on %s",
             self.session.client_id,
@@ -166,6 +170,24 @@ class ClientConnection(asyncio.Protocol):
         if sent:
             self.hub.counters.messages_sent += 1
             self._unflushed_bytes += len(packet.payload) + len(packet.topic)
+            self.wrote()
+        return sent
+
+    @property
+    def packet_bytes_max(self) -> int:
+        """The largest packet this client takes."""
+        return self.connection.client_packet_bytes_max
+
+    def fits(self, packet: Publish) -> bool:
+        """True if this client takes a packet of that size."""
+        return self.connection.fits(packet)
+
+    def forward(self, frames: bytes, frame_bytes: int, count: int) -> bool:
+        """Write `count` encoded PUBLISH packets; False if the largest is larger than the client takes."""
+        sent = self.connection.forward(frames, frame_bytes)
+        if sent:
+            self.hub.counters.messages_sent += count
+            self._unflushed_bytes += len(frames)
             self.wrote()
         return sent
 
@@ -233,6 +255,11 @@ class ClientConnection(asyncio.Protocol):
         self._note_end(reason.name)
         self.finish()
 
+    def violated(self, detail: str) -> None:
+        """What the client sent fits the grammar but not what went before: a protocol error [MQTT-4.13.1-1]."""
+        self.connection.disconnect(ReasonCode.PROTOCOL_ERROR)
+        self._on_violation(ReasonCode.PROTOCOL_ERROR, detail)
+
     def take_over(self) -> None:
         """Another connection proved the same client id: this one gets its DISCONNECT, no more [MQTT-3.1.4-3]."""
         self.end(ReasonCode.SESSION_TAKEN_OVER)
@@ -279,14 +306,38 @@ class ClientConnection(asyncio.Protocol):
         if self.closed:
             return
         messages_before = self.hub.counters.messages_received
-        for event in self.connection.receive_data(data, self.hub.loop.time()):
-            self._on_event(event)
-            if self._is_closed():  # what follows in the same read is discarded
+        held = None if self._lane is None else self.connection.take_held(len(data))
+        if held is None:
+            for event in self.connection.receive_data(data, self.hub.loop.time()):
+                self._on_event(event)
+                if self._is_closed():  # what follows in the same read is discarded
+                    return
+        else:
+            self._receive_runs(held + data if held else data)
+            if self._is_closed():
                 return
         if self.connection.has_data_to_send:
             self.wrote()
         if self._session is not None:
             self._limit(self.hub.counters.messages_received - messages_before, len(data))
+
+    def _receive_runs(self, data: bytes) -> None:
+        """Alternate: what the fast lane knows, then one packet by the slow road."""
+        lane, connection = self._lane, self.connection
+        assert lane is not None
+        now = self.hub.loop.time()
+        position, end = 0, len(data)
+        while position < end:
+            after_run = lane.run(data, position)
+            if after_run != position:
+                connection.heard(now)
+            if after_run >= end:
+                break
+            event, position = connection.receive_packet(data, after_run, now)
+            if event is not None:
+                self._on_event(event)
+                if self._is_closed():
+                    return
 
     def _is_closed(self) -> bool:
         return self.closed

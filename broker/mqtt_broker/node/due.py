@@ -20,7 +20,6 @@ async def follow_due(hub: Hub) -> None:
         hub.due_changed.clear()
         pause_s = LOOK_AGAIN_S_MAX
         try:
-            await hub.pump.idle()  # what this turn decided is in the store before it is asked
             due = await hub.store.due()
         except StoreUnavailable as problem:
             log.warning("wills and expiries wait for the store: %s", problem)
@@ -38,8 +37,13 @@ def act(hub: Hub, due: Due) -> None:
         record = will_due.record
         if record.client_id not in hub.connections and record.will is not None:
             fire(hub, record, record.will)
+    for topic in due.retained_topics:
+        hub.retained.remove(topic)
+        hub.retained_planned.pop(topic, None)
     for expiry in due.expiries:
         session = hub.sessions.get(expiry.client_id)
+        if expiry.client_id in hub.connecting:
+            continue  # somebody is claiming it this moment
         if session is not None and (session.outlet is not None or session.incarnation != expiry.incarnation):
             continue
         hub.forget(expiry.client_id)

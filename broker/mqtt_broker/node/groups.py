@@ -29,13 +29,13 @@ def is_stored(hub: Hub, match: SharedMatch) -> bool:
 
 
 def deliver(hub: Hub, message: Message, match: SharedMatch) -> None:
-    """One copy to one member [MQTT-4.8.2-6]: at once from memory, or by waking those who take from the store."""
+    """One copy to one member (MQTT 5.0, 4.8.2): at once from memory, or by waking those who take from the store."""
     key = (match.group, match.filter)
     if message.qos and is_stored(hub, match) and any(subscription.qos for _, subscription in match.members):
         hub.group_backlog[key] = hub.group_backlog.get(key, 0) + 1
         wake(hub, key)
         return
-    member = _pick(hub, key, match.members)
+    member = _pick(hub, key, message, match.members)
     if member is None:
         hub.drop("no_receiver", 1)
         return
@@ -61,7 +61,7 @@ def wake(hub: Hub, key: tuple[str, str]) -> None:
         client_id=chosen,
         epoch=session.epoch,
         limit=limit,
-        qos=subscription.qos,
+        qos=subscription.qos,  # [MQTT-4.8.2-3]
         identifiers=(subscription.identifier,) if subscription.identifier else (),
     )
     hub.pump.submit(take, lambda result: _taken(hub, key, session, result))
@@ -102,7 +102,7 @@ def redeliver(hub: Hub, deliveries: Iterable[Delivery]) -> None:
     """A member is lost: what it did not finish goes to another one, as new to it."""
     for delivery in deliveries:
         assert delivery.group is not None
-        member = _pick(hub, delivery.group, hub.tree.members(*delivery.group))
+        member = _pick(hub, delivery.group, delivery.message, hub.tree.members(*delivery.group))
         if member is None:
             hub.drop("no_receiver", 1)
         else:
@@ -113,7 +113,7 @@ def _send(hub: Hub, message: Message, key: tuple[str, str], member: Member) -> N
     client_id, subscription = member
     outlet = hub.sessions[client_id].outlet
     assert outlet is not None
-    qos = min(message.qos, subscription.qos)
+    qos = min(message.qos, subscription.qos)  # [MQTT-4.8.2-3]
     identifiers = (subscription.identifier,) if subscription.identifier else ()
     retain = message.retain and subscription.retain_as_published
     delivery = Delivery(message, qos, retain, identifiers, hub.revision, group=key)
@@ -123,9 +123,9 @@ def _send(hub: Hub, message: Message, key: tuple[str, str], member: Member) -> N
         outlet.offer_qos0(delivery)
 
 
-def _pick(hub: Hub, key: tuple[str, str], members: Iterable[Member]) -> Member | None:
-    """A connected member, one with room before one without."""
-    connected = _connected(hub, members)
+def _pick(hub: Hub, key: tuple[str, str], message: Message, members: Iterable[Member]) -> Member | None:
+    """A connected member that takes packets of this size, one with room before one without."""
+    connected = [member for member in _connected(hub, members) if _fits(hub, message, member)]
     ready = [member for member in connected if _room(hub, member[0])] or connected
     chosen = hub.picker.pick(key, [client_id for client_id, _ in ready])
     return next((member for member in ready if member[0] == chosen), None)
@@ -133,6 +133,13 @@ def _pick(hub: Hub, key: tuple[str, str], members: Iterable[Member]) -> Member |
 
 def _connected(hub: Hub, members: Iterable[Member]) -> list[Member]:
     return [m for m in members if (s := hub.sessions.get(m[0])) is not None and s.outlet is not None]
+
+
+def _fits(hub: Hub, message: Message, member: Member) -> bool:
+    client_id, subscription = member
+    outlet = hub.sessions[client_id].outlet
+    identifiers = (subscription.identifier,) if subscription.identifier else ()
+    return outlet is not None and outlet.fits(message, min(message.qos, subscription.qos), identifiers)
 
 
 def _room(hub: Hub, client_id: str) -> int:

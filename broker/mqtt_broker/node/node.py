@@ -27,7 +27,7 @@ PASSWORD_THREADS = 1  # Argon2id is meant to be slow: one core's worth at most, 
 PASSWORDS_WAITING_MAX = 256  # about ten seconds of hashing; beyond that clients are told to come back
 DRAIN_S_MAX = 5.0  # how long last bytes and last writes may take when the node stops
 TICK_S = 1.0
-NOT_LIVE = ("node", "broker", "world", "store", "policy_file", "admin_socket", "log_format")
+NOT_LIVE = ("node", "broker", "world", "store", "store_bytes_max", "policy_file", "admin_socket", "log_format")
 
 
 class StartError(Exception):
@@ -50,7 +50,7 @@ class Node:
 
     async def run(self) -> None:
         settings = self._settings
-        store: Store = await EmbeddedStore.open(settings.store)
+        store: Store = await EmbeddedStore.open(settings.store, bytes_max=settings.store_bytes_max)
         try:
             membership = await store.join(settings.node, settings.world)
             passwords = PasswordVerifier(PASSWORD_THREADS, PASSWORDS_WAITING_MAX)

@@ -9,13 +9,14 @@ that says "may have been sent": it is written ahead of each window, so that one 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from mqtt_broker.node.counters import DropReason
-from mqtt_broker.session.inflight import OutboundWindow, PubRecOutcome
+from mqtt_broker.protocol.outbox import PACKET_BYTES_LIMIT
+from mqtt_broker.session.inflight import Answer, OutboundWindow, PubRecOutcome
 from mqtt_broker.session.message import Message, is_expired
 from mqtt_broker.session.session import QueueBounds
 from mqtt_broker.store.ports import Acknowledge, Drop, MarkSent, QueueEntry, Result, Stale, StoreUnavailable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 STORED_IN_MEMORY_MAX = 512  # entries of a stored queue kept in memory; the rest is read again when there is room
 REFILL_MESSAGES_MAX = 256
 REFILL_BYTES_MAX = 1024 * 1024
+MARK_AHEAD_MAX = 100  # one write of the mark serves so many messages; what is marked escapes overflow and expiry
 UNDECIDED = -2  # no revision: whatever comes from a stored queue is decided again at hand-over
 
 
@@ -42,7 +44,7 @@ class Delivery(Struct, frozen=True):
     identifiers: tuple[int, ...]
     decided_under: int
     sequence: int = 0
-    dup: bool = False
+    dup: bool = False  # [MQTT-4.3.2-2] [MQTT-4.3.3-2]; the publisher's is not passed on [MQTT-3.3.1-3]
     received: bool = False
     group: tuple[str, str] | None = None
 
@@ -53,7 +55,14 @@ class Sink(Protocol):
     @property
     def writable(self) -> bool: ...
 
+    @property
+    def packet_bytes_max(self) -> int: ...
+
+    def fits(self, packet: Publish) -> bool: ...
+
     def send_publish(self, packet: Publish) -> bool: ...
+
+    def forward(self, frames: bytes, frame_bytes: int, count: int) -> bool: ...
 
     def send_pubrel(self, packet_id: int) -> None: ...
 
@@ -87,7 +96,7 @@ class Outlet:
         self._bounds = bounds
         self._receive_maximum = receive_maximum
         self._still_allowed = still_allowed
-        self._window: OutboundWindow[Delivery] = OutboundWindow(receive_maximum)
+        self._window: OutboundWindow[Delivery] = OutboundWindow(receive_maximum)  # [MQTT-4.9.0-1]
         self._pending: deque[Delivery] = deque()  # QoS 1 and 2
         self._pending_qos0: deque[Delivery] = deque()
         self._pending_bytes = 0
@@ -163,6 +172,39 @@ class Outlet:
         self._pending_bytes += delivery.message.size
         self.drain()
 
+    def forward_qos0(self, frames: bytes, frame_bytes: int, count: int) -> bool:
+        """Write `count` encoded QoS 0 packets, the largest `frame_bytes` long. False: they must wait."""
+        if self._pending_qos0 or not self._sink.writable:
+            return False
+        if not self._sink.forward(frames, frame_bytes, count):
+            self._hub.drop("too_large", count)  # [MQTT-3.1.2-25]
+        return True
+
+    def begin_forgettable(self, count: int, frame_bytes: int) -> Sequence[int]:
+        """Packet ids for as many of `count` QoS 1 packets as `forward_qos1` may write now; the others wait.
+
+        None for a session that outlives its connection: its messages lie in the store.
+        """
+        if self._persistent or frame_bytes > self._sink.packet_bytes_max:
+            return ()
+        count = min(count, self.room)
+        return self._window.send_forgettable(count) if count else ()
+
+    def forward_qos1(self, frames: bytes, frame_bytes: int, count: int) -> None:
+        """Write the packets that `begin_forgettable` gave ids for."""
+        self._sink.forward(frames, frame_bytes, count)
+
+    def is_forgettable(self, packet_id: int) -> bool:
+        """True if this id is one of `begin_forgettable`'s, not acknowledged yet."""
+        return self._window.is_forgettable(packet_id)
+
+    def finish_forgettable(self, packet_ids: Collection[int]) -> bool:
+        """PUBACKs came for ids of `begin_forgettable`; False (nothing changed): not all of them are such."""
+        if not self._window.finish_forgettable(packet_ids):
+            return False
+        self.drain()
+        return True
+
     def forget(self, sequence: int) -> None:
         """The store's overflow policy removed this entry before it was sent."""
         self._discard(lambda delivery: delivery.sequence == sequence)
@@ -210,6 +252,7 @@ class Outlet:
             if delivery.sequence > self._marked_up_to:
                 self._mark_ahead(delivery.sequence)
                 return
+            # [MQTT-3.3.4-9] PUBLISH waits for the window, and nothing else does [MQTT-3.3.4-10].
             if not delivery.received and not self._window.can_send(self._window_sequence(delivery)):
                 return
             self._pending.popleft()
@@ -223,14 +266,14 @@ class Outlet:
         return delivery.sequence if self._persistent and delivery.sequence else None
 
     def _send_qos0(self, delivery: Delivery) -> None:
-        packet = self._packet(delivery, 0)
+        packet = self._packet(delivery, 0)  # [MQTT-4.3.1-1]
         if packet is None:
             self._hub.drop("expired", 1)
         elif not self._sink.send_publish(packet):
             self._hub.drop("too_large", 1)  # [MQTT-3.1.2-25]
 
     def _send(self, delivery: Delivery) -> None:
-        if delivery.received:  # PUBREC came before: only PUBREL may follow [MQTT-4.3.3-5]
+        if delivery.received:  # PUBREC came before: only PUBREL may follow [MQTT-4.3.3-5] [MQTT-4.3.3-6]
             self._sink.send_pubrel(self._window.resume(delivery, delivery.sequence, 2, released=True))
             return
         if delivery.decided_under != self._hub.revision and not self._still_allowed(delivery):
@@ -286,7 +329,7 @@ class Outlet:
         if self._marking:
             return
         self._marking = True
-        up_to = sequence + self._receive_maximum - 1
+        up_to = sequence + min(self._receive_maximum, MARK_AHEAD_MAX) - 1
 
         def marked(result: Result) -> None:
             self._marking = False
@@ -303,6 +346,17 @@ class Outlet:
 
     # What the client answers -----------------------------------------------------------------------------------------
 
+    def awaits(self, packet_id: int) -> Answer | None:
+        """What the client owes for this packet id; None: nothing is on its way under it."""
+        return self._window.awaits(packet_id)
+
+    def fits(self, message: Message, qos: int, identifiers: tuple[int, ...]) -> bool:
+        """True if the client takes a packet as large as this message makes [MQTT-3.1.2-24]."""
+        if self._sink.packet_bytes_max >= PACKET_BYTES_LIMIT:
+            return True
+        packet = self._packet(Delivery(message, qos, True, identifiers, UNDECIDED), 1 if qos else 0)  # noqa: FBT003
+        return packet is None or self._sink.fits(packet)
+
     def puback(self, packet_id: int) -> None:
         """QoS 1 is done [MQTT-4.3.2-3]. An unknown id is ignored: nothing of another message is touched."""
         delivery = self._window.puback(packet_id)
@@ -314,7 +368,7 @@ class Outlet:
         """PUBREC with an error code: the exchange is over and the id free (MQTT 5.0, 4.3.3)."""
         delivery = self._window.pubrec_failed(packet_id)
         if delivery is not None:
-            self._acknowledge(delivery)
+            self._acknowledge(delivery)  # [MQTT-4.4.0-2] [MQTT-4.8.2-6]
             self.drain()
 
     def pubrec(self, packet_id: int) -> tuple[PubRecOutcome, Delivery | None]:
@@ -375,7 +429,7 @@ class Outlet:
     def close(self) -> list[Delivery]:
         """Stop. Returns the shared deliveries that lie in memory only and may go to another member of their group.
 
-        Those are what was not sent, and QoS 1 not acknowledged [MQTT-4.8.2-5]; QoS 2 once sent stays [MQTT-4.8.2-4].
+        Those are what was not sent, and QoS 1 not acknowledged; QoS 2 once sent goes to nobody else [MQTT-4.8.2-5].
         """
         self._closed = True
         if self._reading is not None:

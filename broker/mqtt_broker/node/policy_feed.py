@@ -58,8 +58,7 @@ def apply(hub: Hub, policy: Policy) -> None:
     muted = ended = 0
     for session in list(hub.sessions.values()):
         if before is not None and _bundle(before, session.facts) == _bundle(policy, session.facts):
-            session.rights = hub.rights_of(session.facts)
-            continue
+            continue  # the rights it has decide the same
         why = _refused(hub, session)
         if why is not None and session.client_id in hub.connections:
             ended += 1

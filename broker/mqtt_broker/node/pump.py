@@ -9,13 +9,28 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from mqtt_broker.store.ports import Fenced, Membership, Operation, Result, StoreUnavailable
+from mqtt_broker.store.ports import (
+    Acknowledge,
+    Drop,
+    Fenced,
+    MarkSent,
+    Membership,
+    Operation,
+    Received,
+    Release,
+    Result,
+    StoreFull,
+    StoreUnavailable,
+)
 
 log = logging.getLogger("mqtt_broker.store")
 
 OPERATIONS_PER_BATCH_MAX = 2_000  # bounds one call's time in the store; measured far below its own limits
 RETRY_S_FIRST = 0.05
+FULL_S = 0.2  # a full store is asked again that often
 RETRY_S_MAX = 2.0  # a store that is back is used again within two seconds
+
+FREEING = (Acknowledge, Drop, Release, Received, MarkSent)  # what shrinks the store, or lets a client acknowledge more
 
 Callback = Callable[[Result], None]
 
@@ -74,17 +89,49 @@ class CommitPump:
     async def _run(self) -> None:
         try:
             while self._gathered:
-                batch = self._gathered[:OPERATIONS_PER_BATCH_MAX]
-                del self._gathered[: len(batch)]
-                self._number += 1
-                results = await self._commit([operation for operation, _ in batch])
-                for (_, done), result in zip(batch, results, strict=True):
-                    self._call(done, result)
+                await self._next_batch()
         except Fenced as fenced:
             self.available = False
             self._on_fenced(str(fenced))
         finally:
             self._running = None
+
+    async def _next_batch(self) -> None:
+        batch = self._gathered[:OPERATIONS_PER_BATCH_MAX]
+        del self._gathered[: len(batch)]
+        self._number += 1
+        try:
+            results = await self._commit([operation for operation, _ in batch])
+        except StoreFull as full:
+            self._number -= 1  # nothing happened under it
+            self._note_failure(full)
+            self._gathered[:0] = batch
+            await self._make_room()
+            return
+        for (_, done), result in zip(batch, results, strict=True):
+            self._call(done, result)
+
+    async def _make_room(self) -> None:
+        """A full store drains: what only frees or advances goes ahead of what grows, or nothing would ever get through.
+
+        Ahead is safe: these touch entries and packet ids of batches that were answered before.
+        """
+        freeing = [item for item in self._gathered if isinstance(item[0], FREEING)][:OPERATIONS_PER_BATCH_MAX]
+        if not freeing:
+            await asyncio.sleep(FULL_S)
+            return
+        chosen = {id(item) for item in freeing}
+        self._gathered = [item for item in self._gathered if id(item) not in chosen]
+        self._number += 1
+        try:
+            results = await self._commit([operation for operation, _ in freeing])
+        except StoreFull:  # so full that even the journal of a removal finds no place: wait for somebody to make some
+            self._number -= 1
+            self._gathered[:0] = freeing
+            await asyncio.sleep(FULL_S)
+            return
+        for (_, done), result in zip(freeing, results, strict=True):
+            self._call(done, result)
 
     def _call(self, done: Callback, result: Result) -> None:
         try:
@@ -98,6 +145,8 @@ class CommitPump:
         while True:
             try:
                 results = await self._store.commit(self._membership, self._number, operations)
+            except StoreFull:
+                raise
             except StoreUnavailable as problem:
                 self._note_failure(problem)
                 await asyncio.sleep(pause_s)

@@ -14,13 +14,21 @@ ALIAS_PROPERTY_BYTES = 3  # identifier and two bytes of number: a name not longe
 
 
 class InboundAliases:
-    """What the client's aliases stand for. Holds at most `alias_maximum` names."""
+    """What the client's aliases stand for. Holds at most `alias_maximum` names.
 
-    __slots__ = ("_alias_maximum", "_names")
+    `changes` grows whenever an alias comes to stand for another name.
+    """
+
+    __slots__ = ("_alias_maximum", "_names", "changes")
 
     def __init__(self, alias_maximum: int) -> None:
         self._alias_maximum = alias_maximum
         self._names: dict[int, str] = {}
+        self.changes = 0
+
+    def known(self, alias: int) -> str | None:
+        """The name the alias stands for now."""
+        return self._names.get(alias)
 
     def resolve(self, alias: int, topic: str) -> str:
         """The topic name meant by an alias; a `topic` that is not empty sets or replaces the mapping.
@@ -28,10 +36,12 @@ class InboundAliases:
         Raises Violation (0x94) for 0 [MQTT-3.3.2-8], a number above our maximum [MQTT-3.3.2-9], and an empty topic
         with an alias that was never set. The table is unchanged then.
         """
-        if not 0 < alias <= self._alias_maximum:
+        if not 0 < alias <= self._alias_maximum:  # [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.3.2-12]
             raise Violation(ReasonCode.TOPIC_ALIAS_INVALID, f"topic alias {alias} is not in 1..{self._alias_maximum}")
         if topic:
-            self._names[alias] = topic
+            if self._names.get(alias) != topic:
+                self._names[alias] = topic
+                self.changes += 1
             return topic
         known = self._names.get(alias)
         if known is None:

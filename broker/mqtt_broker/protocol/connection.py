@@ -77,7 +77,9 @@ from mqtt_broker.wire.reasons import ReasonCode, return_code_of
 CONNECT_BYTES_MAX = 65_536  # before anybody is known: room for long credentials and a will, no room for a flood
 CONNECT_DEADLINE_S = 10.0  # a client on a bad line needs two; one that sends a byte now and then gets no more
 HELD_BYTES_MAX = 524_288  # two reads of 256 KiB: the hub pauses reading after the first that left something held
-KEEP_ALIVE_GRACE = 1.5  # [MQTT-3.1.2-22]; [MQTT-3.1.2-24] of 3.1.1
+SMALLEST_PACKET_BYTES = 2  # never above what a client takes
+NO_LIMIT = -1  # counts down and never meets 0
+KEEP_ALIVE_GRACE = 1.5  # [MQTT-3.1.2-22]; [3.1.1 MQTT-3.1.2-24]
 
 # All that a bad CONNECT of 3.1 or 3.1.1 is ever told; for the rest those versions have no return code.
 _TOLD_TO_3_X = frozenset({ReasonCode.UNSUPPORTED_PROTOCOL_VERSION, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID})
@@ -176,14 +178,61 @@ class Connection:
             tail += data[consumed:]
         return self._bounded(events)
 
+    def take_held(self, arriving: int) -> bytes | None:
+        """The beginning of a packet that is held, for a caller that goes through a read itself with `receive_packet`.
+
+        It must give it back in front of what follows. None: not now, use `receive_data`: the state is not CONNECTED, or
+        `arriving` more bytes are too few to complete the packet.
+        """
+        tail = self._tail
+        if self.state is not State.CONNECTED or len(tail) + arriving < self._needed_bytes:
+            return None
+        held = bytes(tail)
+        tail.clear()
+        self._needed_bytes = 0
+        return held
+
+    def receive_packet(self, data: bytes, start: int, now: float) -> tuple[Event | None, int]:
+        """Parse the one packet at `start`; return what it means, if anything, and the index after it.
+
+        Only while CONNECTED, and with nothing held (`take_held`). An incomplete packet is held, and the index is
+        the end of `data`; so it is after Violated and DisconnectReceived, the last event.
+        """
+        events: list[Event] = []
+        try:
+            consumed = self._parse(data, events, start, packets_max=1)
+        except Violation as violation:
+            return self._fail(violation), len(data)
+        if consumed > start:
+            self._heard_at = now
+        if self.state is State.CLOSED:
+            consumed = len(data)
+        elif consumed == start:
+            self._tail += data[start:]
+            consumed = len(data)
+        return (events[0] if events else None), consumed
+
+    @property
+    def alias_changes(self) -> int:
+        """Grows whenever one of the client's topic aliases comes to stand for another name."""
+        return 0 if self._inbound_aliases is None else self._inbound_aliases.changes
+
+    def aliased_topic(self, alias: int) -> str | None:
+        """The topic name that this alias of the client stands for now."""
+        return None if self._inbound_aliases is None else self._inbound_aliases.known(alias)
+
+    def heard(self, now: float) -> None:
+        """The caller understood whole packets of this client by itself: they count for keep-alive [MQTT-3.1.2-22]."""
+        self._heard_at = now
+
     def _bounded(self, events: list[Event]) -> list[Event]:
         """End the connection of a client that sends more than HELD_BYTES_MAX before it was answered."""
         if self.held_bytes > HELD_BYTES_MAX:
             events.append(self._fail(Violation(ReasonCode.PACKET_TOO_LARGE, "too many bytes before CONNACK")))
         return events
 
-    def _parse(self, data: bytes, events: list[Event]) -> int:
-        """Append the events of all whole packets; return how many bytes they took."""
+    def _parse(self, data: bytes, events: list[Event], start: int = 0, packets_max: int = NO_LIMIT) -> int:
+        """Append the events of the whole packets from `start` on; return the index after the last of them."""
         if self.state is State.CONNECTING:
             return 0
         if self.state is State.AWAITING_CONNECT:
@@ -192,8 +241,9 @@ class Connection:
         received = RECEIVED[state]
         version = self.version
         bytes_max = self._limits.packet_bytes_max if state is State.CONNECTED else self._connect_bytes_max
-        position, end = 0, len(data)
-        while position < end:
+        position, end = start, len(data)
+        while position < end and packets_max:
+            packets_max -= 1
             packet_type = data[position] >> 4
             following = received.get(packet_type)
             if following is None:
@@ -261,6 +311,7 @@ class Connection:
             packet_bytes_max=self.client_packet_bytes_max,
             wants_reason_strings=self.wants_reason_strings,
             # Our own setting bounds the memory that a client can claim by announcing 65,535.
+            # [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-11]
             alias_maximum=min(properties.topic_alias_maximum or 0, self._limits.topic_alias_maximum),
         )
 
@@ -318,14 +369,14 @@ class Connection:
             self._outbox.send(ConnAck(session_present=False, reason=reason))
 
     def _fail(self, violation: Violation) -> Violated:
-        """Say what was wrong, where the version and the state have a packet for it, and close [MQTT-4.13.1-1]."""
+        """Say what was wrong, where the version and the state have a packet for it, and close."""
         if self.version is _V5:
             if self.state is State.CONNECTED:
                 self._outbox.send(Disconnect(violation.reason))
             else:
                 # [MQTT-3.14.0-1] No DISCONNECT before CONNACK.
                 self._outbox.send(ConnAck(session_present=False, reason=violation.reason))
-        self._close()
+        self._close()  # [MQTT-4.13.1-1] [MQTT-4.13.2-1]
         return Violated(violation.reason, violation.detail)
 
     def _close(self) -> None:
@@ -410,13 +461,14 @@ class Connection:
                 announced_limits(connect, self._limits, self.keep_alive_s),
                 session_expiry_interval=session_expiry_s if session_expiry_s != asked_expiry_s(connect) else None,
                 assigned_client_identifier=assigned_client_id,  # [MQTT-3.2.2-16]
+                # [MQTT-3.1.2-28]
                 response_information=response_information if asked.request_response_information else None,
                 authentication_method=asked.authentication_method,  # [MQTT-4.12.0-5]
                 authentication_data=authentication_data,
             )
         self._needed_bytes = 0
         self._auth_due = ReasonCode.RE_AUTHENTICATE
-        if self._outbox.send(ConnAck(session_present, ReasonCode.SUCCESS, properties), reason_string):
+        if self._outbox.send(ConnAck(session_present, ReasonCode.SUCCESS, properties), reason_string):  # [MQTT-3.1.4-5]
             return True
         self._close()
         return False
@@ -424,7 +476,7 @@ class Connection:
     def refuse(
         self, reason: ReasonCode, reason_string: str | None = None, *, server_reference: str | None = None
     ) -> None:
-        """Answer CONNECT with an error; the state is CLOSED then [MQTT-3.2.2-7].
+        """Answer CONNECT with an error; the state is CLOSED then.
 
         Reasons that 3.1.1 has no return code for close it without an answer.
         """
@@ -435,7 +487,7 @@ class Connection:
             properties = Properties(server_reference=server_reference) if is_v5 else NO_PROPERTIES
             answer = ConnAck(session_present=False, reason=reason, properties=properties)  # [MQTT-3.2.2-6]
             self._outbox.send(answer, reason_string)
-        self._close()
+        self._close()  # [MQTT-3.2.2-7] [MQTT-3.1.4-6]
 
     def challenge(self, method: str, data: bytes | None = None) -> None:
         """Go on with enhanced authentication (AUTH 0x18), before CONNACK or in a repeated one [MQTT-4.12.0-2].
@@ -476,6 +528,22 @@ class Connection:
             return self._step(Step.SEND)
         return self._outbox.publish(packet)
 
+    def fits(self, packet: Publish) -> bool:
+        """True if the client takes a packet of this size, its topic name in full."""
+        return self._outbox.fits(packet)
+
+    def forward(self, frames: bytes, largest_bytes: int) -> bool:
+        """Queue PUBLISH packets as they are: encoded in this client's version, topic names in full, ids the caller's.
+
+        `largest_bytes` is the size of the largest. False: larger than the client takes, or CLOSED; nothing was queued.
+        """
+        return self.state is State.CONNECTED and self._outbox.forward(frames, largest_bytes)
+
+    def acknowledge(self, acknowledgements: bytes) -> None:
+        """Queue PUBACKs as they are, for QoS 1 packets that the caller understood by itself [MQTT-4.3.2-4]."""
+        if self.state is State.CONNECTED:
+            self._outbox.forward(acknowledgements, SMALLEST_PACKET_BYTES)
+
     def puback(self, packet_id: int, reason: ReasonCode = ReasonCode.SUCCESS, reason_string: str | None = None) -> bool:
         """Complete an inbound PUBLISH of QoS 1."""
         return self._complete(packet_id, PubAck(packet_id, reason), reason_string)
@@ -505,11 +573,11 @@ class Connection:
         return self._outbox.send(packet, reason_string)
 
     def suback(self, packet_id: int, reasons: tuple[ReasonCode, ...], reason_string: str | None = None) -> bool:
-        """Answer SUBSCRIBE: one reason for each filter, in its order [MQTT-3.8.4-6]."""
+        """Answer SUBSCRIBE: one reason for each filter [MQTT-3.8.4-6], in its order [MQTT-3.9.3-1]."""
         return self._step(Step.SEND) and self._outbox.send(SubAck(packet_id, reasons), reason_string)
 
     def unsuback(self, packet_id: int, reasons: tuple[ReasonCode, ...], reason_string: str | None = None) -> bool:
-        """Answer UNSUBSCRIBE: one reason for each filter, in its order [MQTT-3.11.3-2]; 3.x gets none."""
+        """Answer UNSUBSCRIBE: one reason for each filter, in its order [MQTT-3.11.3-1]; 3.x gets none."""
         return self._step(Step.SEND) and self._outbox.send(UnsubAck(packet_id, reasons), reason_string)
 
     def disconnect(
@@ -519,4 +587,4 @@ class Connection:
         if self.state is State.CONNECTED and self.version is _V5:  # [MQTT-3.14.0-1]
             self._outbox.send(Disconnect(reason, Properties(server_reference=server_reference)), reason_string)
         if self._step(Step.CLOSE):
-            self._close()
+            self._close()  # [MQTT-3.14.4-1] [MQTT-3.14.4-2]

@@ -54,7 +54,7 @@ class UnsubscribeReceived(Struct, frozen=True):
 
 
 class DisconnectReceived(Struct, frozen=True):
-    """The client said goodbye; the machine is CLOSED and whatever follows is discarded [MQTT-3.14.4-2]."""
+    """The client said goodbye; the machine is CLOSED and whatever follows is discarded [MQTT-3.14.4-1]."""
 
     packet: Disconnect
 

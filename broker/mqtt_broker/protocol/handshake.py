@@ -31,7 +31,7 @@ def version_of_answer(connect_body: bytes) -> ProtocolVersion | None:
 def check_connect(packet: Connect, limits: MQTTSettings) -> None:
     """Refuse what is well-formed and still not possible here. Raises Violation with the reason for CONNACK."""
     if not packet.client_id and not _may_be_unnamed(packet):
-        # [MQTT-3.1.3-8] of 3.1.1: answered with return code 2, then closed.
+        # [3.1.1 MQTT-3.1.3-8]: answered with return code 2, then closed.
         raise Violation(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "an empty client id with a session to be kept")
     if packet.will is None:
         return
@@ -44,7 +44,7 @@ def check_connect(packet: Connect, limits: MQTTSettings) -> None:
 def _may_be_unnamed(packet: Connect) -> bool:
     if packet.version is ProtocolVersion.V5:
         return True  # [MQTT-3.1.3-6] the server assigns one
-    return packet.version is ProtocolVersion.V3_1_1 and packet.clean_start  # [MQTT-3.1.3-7] of 3.1.1
+    return packet.version is ProtocolVersion.V3_1_1 and packet.clean_start  # [3.1.1 MQTT-3.1.3-7]
 
 
 def effective_keep_alive_s(packet: Connect, keep_alive_s_max: int) -> int:
@@ -55,7 +55,7 @@ def effective_keep_alive_s(packet: Connect, keep_alive_s_max: int) -> int:
     asked = packet.keep_alive
     if keep_alive_s_max and not 0 < asked <= keep_alive_s_max:
         return keep_alive_s_max
-    return asked
+    return asked  # [MQTT-3.2.2-22]
 
 
 def asked_expiry_s(packet: Connect) -> int:

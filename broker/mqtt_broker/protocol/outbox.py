@@ -52,11 +52,13 @@ class Outbox:
     def send(self, packet: Packet, reason_string: str | None = None) -> bool:
         """Queue a packet. False: it is larger than the client takes, and nothing was queued [MQTT-3.1.2-24].
 
-        A reason string goes with it only if the client wants one, and has room for it ([MQTT-3.2.2-19] [MQTT-3.4.2-2]
-        and their like for each packet). Raises ValueError for what `encode` cannot say.
+        A reason string goes with it only if the client wants one, and has room for it. Raises ValueError for what
+        `encode` cannot say.
         """
         if reason_string and self._may_explain(packet):
             explained = encode(_explained(packet, reason_string), self._version)
+            # Too large, it goes without its reason: [MQTT-3.2.2-19] [MQTT-3.4.2-2] [MQTT-3.5.2-2] [MQTT-3.6.2-2]
+            # [MQTT-3.7.2-2] [MQTT-3.9.2-1] [MQTT-3.11.2-1] [MQTT-3.14.2-3]
             if self._queue(explained):
                 return True
         return self._queue(encode(packet, self._version))
@@ -75,11 +77,25 @@ class Outbox:
             return True
         return self._queue(encode(packet, self._version))
 
+    def fits(self, packet: Packet) -> bool:
+        """True if the packet is not larger than the client takes."""
+        return len(encode(packet, self._version)) <= self._packet_bytes_max
+
+    def forward(self, frames: bytes, largest_bytes: int) -> bool:
+        """Queue PUBLISH packets that are encoded in this client's version already, with full topic names.
+
+        `largest_bytes` is the size of the largest of them. False as for `send`: none of them was queued then.
+        """
+        if largest_bytes > self._packet_bytes_max:
+            return False
+        self._frames.append(frames)
+        return True
+
     def _may_explain(self, packet: Packet) -> bool:
         return self._version is ProtocolVersion.V5 and (self._explains or type(packet) in _ALWAYS_EXPLAINED)
 
     def _queue(self, frame: bytes) -> bool:
-        if len(frame) > self._packet_bytes_max:
+        if len(frame) > self._packet_bytes_max:  # [MQTT-3.1.2-24]
             return False
         self._frames.append(frame)
         return True

@@ -70,7 +70,7 @@ TAKEN: dict[State, dict[Step, State]] = {
     State.AWAITING_CONNECT: {Step.CLOSE: State.CLOSED},
     State.CONNECTING: {
         Step.CHALLENGE: State.AUTHENTICATING,
-        Step.ACCEPT: State.CONNECTED,
+        Step.ACCEPT: State.CONNECTED,  # [MQTT-3.2.0-1] [MQTT-3.2.0-2]
         Step.REFUSE: State.CLOSED,
         Step.CLOSE: State.CLOSED,
     },

@@ -1,7 +1,7 @@
 """How many PUBLISH packets of QoS 1 and 2 the client may have open towards us: our Receive Maximum.
 
 Knows packet ids of one connection; does not know packets, sessions, or whether an id was seen on an earlier connection:
-the count starts anew with each one [MQTT-4.9.0-1].
+the count starts anew with each one (MQTT 5.0, 4.9).
 """
 
 from mqtt_broker.wire.errors import Violation

@@ -75,10 +75,10 @@ def _receiver(message: Message, client_id: str, subscription: Subscription) -> R
 
 
 def _merged(one: Receiver, other: Receiver) -> Receiver:
-    """One copy for overlapping subscriptions: the highest QoS [MQTT-3.3.4-2], all identifiers [MQTT-3.3.4-4]."""
+    """One copy for overlapping subscriptions."""
     return Receiver(
         client_id=one.client_id,
-        qos=max(one.qos, other.qos),
+        qos=max(one.qos, other.qos),  # [MQTT-3.3.4-2]
         retain=one.retain or other.retain,
-        identifiers=one.identifiers + other.identifiers,
+        identifiers=one.identifiers + other.identifiers,  # [MQTT-3.3.4-4]
     )

@@ -141,7 +141,15 @@ class SubscriptionTree:
 
         It may grow without need: topics whose first levels share a bucket share its number.
         """
-        return self._root_version + self._bucket_versions[_bucket(topic)]
+        return self.version_at(self.bucket(topic))
+
+    def bucket(self, topic: str) -> int:
+        """Where the topic's version is kept: for whoever asks for the version of one topic again and again."""
+        return _bucket(topic)
+
+    def version_at(self, bucket: int) -> int:
+        """`version` of every topic in this bucket."""
+        return self._root_version + self._bucket_versions[bucket]
 
     def _touch(self, topic_filter: str) -> None:
         if topic_filter.startswith(("+", "#")):
@@ -162,7 +170,7 @@ class SubscriptionTree:
                         yield node.rest
                     if node.any_level is not None:
                         below.append(node.any_level)
-                child = node.children.get(level)
+                child = node.children.get(level)  # [MQTT-3.3.2-3]
                 if child is not None:
                     below.append(child)
             here = below

@@ -4,7 +4,7 @@ Knows packet ids, phases and the receive maximum; does not know packets, sockets
 An answer of the peer that fits nothing is an ordinary outcome here (None or an Enum): the flow decides what to reply.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -33,6 +33,14 @@ class PubRecOutcome(Enum):
     UNKNOWN = "no such exchange: PUBREL with 0x92"
 
 
+class Answer(Enum):
+    """The packet that the client owes for an exchange."""
+
+    PUBACK = "PUBACK"
+    PUBREC = "PUBREC"
+    PUBCOMP = "PUBCOMP"
+
+
 class Exchange(Generic[T]):
     """One message on its way to the client."""
 
@@ -57,21 +65,22 @@ class OutboundWindow(Generic[T]):
             raise AssertionError(f"receive maximum {receive_maximum} is not within 1..{PACKET_IDS_MAX}")
         self._receive_maximum = receive_maximum
         self._exchanges: dict[int, Exchange[T]] = {}
+        self._forgettable: set[int] = set()
         self._last_free_id = 0
 
     def __len__(self) -> int:
-        return len(self._exchanges)
+        return len(self._exchanges) + len(self._forgettable)
 
     @property
     def has_room(self) -> bool:
         """True if the client takes one more QoS 1 or 2 PUBLISH [MQTT-4.9.0-2]."""
-        return len(self._exchanges) < self._receive_maximum
+        return len(self) < self._receive_maximum  # [MQTT-3.3.4-9]
 
     def can_send(self, sequence: int | None = None) -> bool:
         """True if `send` may be called. A queue's entry also waits for its own packet id [MQTT-2.2.1-4]."""
         if not self.has_room:
             return False
-        return sequence is None or packet_id_of(sequence) not in self._exchanges
+        return sequence is None or not self._is_used(packet_id_of(sequence))
 
     def send(self, item: T, qos: int, sequence: int | None = None) -> int:
         """Begin an exchange and return its packet id. The caller asked `can_send` first; `qos` is 1 or 2.
@@ -82,7 +91,7 @@ class OutboundWindow(Generic[T]):
             raise AssertionError(f"QoS {qos} has no exchange")
         if not self.can_send(sequence):
             raise AssertionError("send without room or with a packet id in use")
-        packet_id = self._free_id() if sequence is None else packet_id_of(sequence)
+        packet_id = self._free_id() if sequence is None else packet_id_of(sequence)  # [MQTT-4.3.2-1] [MQTT-4.3.3-1]
         self._exchanges[packet_id] = Exchange(packet_id, item, qos, Phase.SENT)
         return packet_id
 
@@ -95,10 +104,47 @@ class OutboundWindow(Generic[T]):
         packet_id = packet_id_of(sequence)
         if not released:
             return self.send(item, qos, sequence)
-        if packet_id in self._exchanges:
+        if self._is_used(packet_id):
             raise AssertionError("resume with a packet id in use")
         self._exchanges[packet_id] = Exchange(packet_id, item, 2, Phase.RELEASED)
         return packet_id
+
+    def send_forgettable(self, count: int) -> Sequence[int]:
+        """Begin `count` QoS 1 exchanges whose messages nobody needs again, and return their packet ids in order.
+
+        For a session that ends with its connection: what it did not acknowledge is sent to nobody. The caller made sure
+        that there is room for them; `finish_forgettable` ends them.
+        """
+        if len(self) + count > self._receive_maximum:
+            raise AssertionError("more exchanges than the client takes")
+        first = self._last_free_id + 1
+        ids: Sequence[int] = range(first, first + count)
+        if first + count > PACKET_IDS_MAX or not self._are_free(ids):
+            ids = self._next_free_ids(count)
+        self._last_free_id = ids[-1]
+        self._forgettable.update(ids)
+        return ids
+
+    def is_forgettable(self, packet_id: int) -> bool:
+        """True while this id is one of `send_forgettable`'s."""
+        return packet_id in self._forgettable
+
+    def finish_forgettable(self, packet_ids: Collection[int]) -> bool:
+        """PUBACKs came. False: they are not all of forgettable exchanges, each once; nothing changed then."""
+        forgettable = self._forgettable
+        if not forgettable.issuperset(packet_ids) or len(set(packet_ids)) != len(packet_ids):
+            return False
+        forgettable.difference_update(packet_ids)
+        return True
+
+    def awaits(self, packet_id: int) -> Answer | None:
+        """What the client owes for this id; None: no exchange has it."""
+        exchange = self._exchanges.get(packet_id)
+        if exchange is None:
+            return Answer.PUBACK if packet_id in self._forgettable else None
+        if exchange.qos == 1:
+            return Answer.PUBACK
+        return Answer.PUBREC if exchange.phase is Phase.SENT else Answer.PUBCOMP
 
     def puback(self, packet_id: int) -> T | None:
         """End a QoS 1 exchange. None: there is none with this id, nothing changed."""
@@ -111,7 +157,7 @@ class OutboundWindow(Generic[T]):
             return PubRecOutcome.UNKNOWN, None
         if exchange.phase is Phase.RELEASED:
             return PubRecOutcome.REPEATED, exchange.item
-        exchange.phase = Phase.RELEASED
+        exchange.phase = Phase.RELEASED  # [MQTT-4.3.3-6]
         return PubRecOutcome.FIRST, exchange.item
 
     def pubrec_failed(self, packet_id: int) -> T | None:
@@ -129,9 +175,11 @@ class OutboundWindow(Generic[T]):
     def clear(self) -> None:
         """Forget all: the session has ended."""
         self._exchanges.clear()
+        self._forgettable.clear()
 
     def _end(self, packet_id: int, qos: int, phase: Phase) -> T | None:
         exchange = self._exchanges.get(packet_id)
+        # [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.3.3-5]
         if exchange is None or exchange.qos != qos or exchange.phase is not phase:
             return None
         del self._exchanges[packet_id]
@@ -142,9 +190,24 @@ class OutboundWindow(Generic[T]):
         packet_id = self._last_free_id
         while True:
             packet_id = packet_id % PACKET_IDS_MAX + 1
-            if packet_id not in self._exchanges:
+            if not self._is_used(packet_id):
                 self._last_free_id = packet_id
                 return packet_id
+
+    def _is_used(self, packet_id: int) -> bool:
+        return packet_id in self._exchanges or packet_id in self._forgettable
+
+    def _are_free(self, ids: Collection[int]) -> bool:
+        return self._forgettable.isdisjoint(ids) and self._exchanges.keys().isdisjoint(ids)
+
+    def _next_free_ids(self, count: int) -> list[int]:
+        ids: list[int] = []
+        packet_id = self._last_free_id
+        while len(ids) < count:
+            packet_id = packet_id % PACKET_IDS_MAX + 1
+            if not self._is_used(packet_id):
+                ids.append(packet_id)
+        return ids
 
 
 class InboundIds:

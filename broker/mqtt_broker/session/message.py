@@ -78,8 +78,8 @@ def from_will(will: Will, publisher: str, username: str, now: float, expiry_s_ma
         topic=will.topic,
         payload=will.payload,
         qos=will.qos,
-        retain=will.retain,
-        properties=_forwarded(will.properties),
+        retain=will.retain,  # [MQTT-3.1.2-14] [MQTT-3.1.2-15]
+        properties=_forwarded(will.properties),  # [MQTT-3.1.3-10]
         expires_at=_expiry(will.properties.message_expiry_interval, now, expiry_s_max),
         publisher=publisher,
         username=username,

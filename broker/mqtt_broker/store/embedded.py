@@ -206,18 +206,26 @@ class EmbeddedStore:
 
     @classmethod
     async def open(
-        cls, url: str, clock: Callable[[], float] = time.time, *, lock_wait_s: float = LOCK_WAIT_S_MAX
+        cls,
+        url: str,
+        clock: Callable[[], float] = time.time,
+        *,
+        lock_wait_s: float = LOCK_WAIT_S_MAX,
+        bytes_max: int | None = None,
     ) -> Self:
         """Open `sqlite:/absolute/path` (made if missing, mode 0600) or `sqlite::memory:`; `join` comes next.
 
         `clock`: seconds since the epoch. `lock_wait_s`: how long to wait for another process to let go of the file.
+        `bytes_max`: how large the file may grow; beyond it every write that grows is StoreUnavailable.
         Raises StoreMismatch (wrong url, foreign file, newer format) or StoreUnavailable; nothing is left open then.
         """
         path = path_of(url)
         store_clock = StoreClock(clock)
         thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
-            connection = await asyncio.get_running_loop().run_in_executor(thread, open_database, path, lock_wait_s)
+            connection = await asyncio.get_running_loop().run_in_executor(
+                thread, open_database, path, lock_wait_s, bytes_max
+            )
         except BaseException:
             thread.shutdown(wait=False)
             raise

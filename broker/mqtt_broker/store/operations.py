@@ -4,6 +4,7 @@ Knows the operations' conditions and effects; does not know transactions, tokens
 Every method first decides, then writes: an operation that is refused has changed nothing.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -55,7 +56,7 @@ class World:
 
     __slots__ = ("inbound", "ordinals", "queues", "retained", "sessions", "subscriptions")
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self.ordinals = Ordinals(connection)
         self.sessions = Sessions(connection)
         self.subscriptions = Subscriptions(connection)
@@ -123,13 +124,14 @@ class Batch:
         old = self._sessions.find(operation.client_id)
         if old is not None and self._belongs_to_another(old, operation):
             return ClaimRefused()
+        # [MQTT-3.1.2-4] [MQTT-3.1.2-5]
         present = old is not None and not operation.clean_start and self._is_resumable(old)
         lapsed_will = None if old is None else self._lapsed_will(old, present)
         previous_owner = None if old is None else old.owner
         if old is None or not present:
             if old is not None:
                 self._end(old)
-            session = self._begin(operation)
+            session = self._begin(operation)  # [MQTT-3.1.2-6]
         else:
             session = old
         session.epoch = self._ordinals.next()
@@ -138,8 +140,8 @@ class Batch:
         session.protocol_version = operation.protocol_version
         session.expiry_interval_s = operation.expiry_interval_s
         session.bounds = operation.bounds
-        session.will = operation.will
-        session.will_due_at = session.expires_at = None
+        session.will = operation.will  # [MQTT-3.1.2-7]
+        session.will_due_at = session.expires_at = None  # [MQTT-3.1.3-9]
         self._sessions.write(session)
         queue = self._queues.of(session.incarnation)
         record = session.record(
@@ -162,7 +164,7 @@ class Batch:
         return session.owner is None or session.expiry_interval_s > 0
 
     def _lapsed_will(self, session: Session, resumed: bool) -> Will | None:
-        """The stored will, if it is owed now: the session ends here [MQTT-3.1.3-9], or its moment has passed."""
+        """The stored will, if it is owed now: the session ends here [MQTT-3.1.2-8], or its moment has passed."""
         if session.will is None or not resumed:
             return session.will
         due_at = session.will_due_at
@@ -190,8 +192,8 @@ class Batch:
         session.expiry_interval_s = expiry_interval_s
         session.will_due_at = None if session.will is None else will_due_at
         if session.will_due_at is None:
-            session.will = None
-        if expiry_interval_s > 0:
+            session.will = None  # [MQTT-3.1.2-10]
+        if expiry_interval_s > 0:  # [MQTT-3.1.2-23] [MQTT-4.1.0-2]
             session.expires_at = None if expiry_interval_s == NEVER_S else self._now + expiry_interval_s
             self._sessions.write(session)
         elif session.will is None:
@@ -240,12 +242,12 @@ class Batch:
             return Rejected(full)
         # Nothing is refused below this line.
         if testator is not None:
-            self._forget_will(testator)
+            self._forget_will(testator)  # [MQTT-3.1.2-10]
         if operation.marker is not None:
             publisher = self._at_epoch(operation.marker.client_id, operation.marker.epoch)
             if publisher is not None:
                 self._inbound.add(publisher.incarnation, operation.marker.packet_id)
-        if operation.retain:
+        if operation.retain:  # [MQTT-3.3.1-8]
             self._retained.put(message)
         if not receivers:
             return Accepted((0,) * len(targets))

@@ -35,6 +35,10 @@ class StoreUnavailable(StoreError):  # noqa: N818 - the condition is the name
     """The world's fault: away, full, read-only. The outcome is unknown; repeat the same batch later."""
 
 
+class StoreFull(StoreUnavailable):
+    """There is no room for what a batch adds. Nothing of it was done: its number is free, also for other operations."""
+
+
 class StoreMismatch(StoreError):  # noqa: N818 - the condition is the name
     """The store is not the one this node was told of: an empty or foreign world is refused, never served."""
 
@@ -54,7 +58,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     (MQTT 5.0, 3.1.4). A session of another principal is never resumed, nor ended: ClaimRefused, nothing changed. Two
     principals are the same if their `facts` agree in `username` and `anonymous`. The will (or none) replaces the
     stored one, a due will and an expiry are cancelled. `Claimed.lapsed_will` is the old will if this claim makes it
-    owed: the old session ends here [MQTT-3.1.3-9], or it goes on but the will's moment has passed (a takeover of a
+    owed: the old session ends here [MQTT-3.1.2-8], or it goes on but the will's moment has passed (a takeover of a
     connected client starts the delay now). Whoever claims publishes it; `due` no longer names it.
     """
 
@@ -206,8 +210,8 @@ class Take(Struct, frozen=True, kw_only=True):
 class Return(Struct, frozen=True, kw_only=True):
     """A member is lost: what it took and did not finish goes back to the front of its groups' queues, in order.
 
-    QoS 2 entries at or below the sent mark stay with the member's session [MQTT-4.8.2-4]; QoS 1 goes back
-    [MQTT-4.8.2-5]. Entries of a session whose group has no subscription left are dropped. Result: Done or Stale.
+    QoS 2 entries at or below the sent mark stay with the member's session [MQTT-4.8.2-4] [MQTT-4.8.2-5]; QoS 1 goes
+    back. Entries of a session whose group has no subscription left are dropped. Result: Done or Stale.
     """
 
     client_id: str

@@ -132,6 +132,8 @@ class Queues:
         evicted = []
         while not queue.has_room(bounds, size):
             rows = self._connection.execute(_EVICT, (queue.home, queue.home, queue.sent_up_to)).fetchall()
+            if not rows:
+                raise AssertionError(f"counters of queue {queue.home} disagree with its rows")
             evicted += [place for place, _, _ in rows]
             self._count_out(queue, rows)
         return tuple(evicted)

@@ -18,7 +18,7 @@ class Retained:
 
     def put(self, message: Message) -> None:
         """The topic's new retained message [MQTT-3.3.1-5]; an empty payload removes the old one [MQTT-3.3.1-6]."""
-        if not message.payload:
+        if not message.payload:  # [MQTT-3.3.1-7]
             self._connection.execute("DELETE FROM retained WHERE topic = ?", (message.topic,))
             return
         self._connection.execute(

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from mqtt_broker.store.ports import StoreMismatch, StoreUnavailable
+from mqtt_broker.store.ports import StoreFull, StoreMismatch, StoreUnavailable
 
 APPLICATION_ID = 0x4D515453  # "MQTS" in the file's header: tools and we ourselves can tell whose file it is
 SCHEMA_VERSION = 1
@@ -66,8 +66,10 @@ def path_of(url: str) -> str:
     raise StoreMismatch(f"store {url!r}: expected sqlite:/absolute/path or sqlite::memory:")
 
 
-def open_database(path: str, lock_wait_s: float = LOCK_WAIT_S_MAX) -> sqlite3.Connection:
+def open_database(path: str, lock_wait_s: float = LOCK_WAIT_S_MAX, bytes_max: int | None = None) -> sqlite3.Connection:
     """Open or create the file, lock it for this process alone, and make sure that it is ours.
+
+    `bytes_max` bounds the file; None = the disk does. One that is larger already stays, and does not grow.
 
     Durable: a commit returns after fdatasync. Raises StoreUnavailable (no such folder, no permission, in use, out of
     space) or StoreMismatch (another program's file, a newer schema); the file is untouched then.
@@ -91,6 +93,7 @@ def open_database(path: str, lock_wait_s: float = LOCK_WAIT_S_MAX) -> sqlite3.Co
         raise unavailable(path, error) from error
     try:
         _prepare(connection, path)
+        _bound(connection, bytes_max)
     except sqlite3.Error as error:
         connection.close()
         raise _at_open(path, error) from error
@@ -103,15 +106,22 @@ def open_database(path: str, lock_wait_s: float = LOCK_WAIT_S_MAX) -> sqlite3.Co
     return connection
 
 
+def _bound(connection: sqlite3.Connection, bytes_max: int | None) -> None:
+    if bytes_max is not None:
+        page_bytes: int = connection.execute("PRAGMA page_size").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {bytes_max // page_bytes}")
+
+
 def unavailable(path: str, error: sqlite3.Error) -> StoreUnavailable:
     """What SQLite reports, as the port's error: which file, and what a person can do about it."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return StoreUnavailable(f"store {path}: {_NEXT_STEP.get(code, str(error))}")
+    kind = StoreFull if code == sqlite3.SQLITE_FULL else StoreUnavailable
+    return kind(f"store {path}: {_NEXT_STEP.get(code, str(error))}")
 
 
 _NEXT_STEP = {
     sqlite3.SQLITE_BUSY: "another process has this file open; stop it, or choose another data folder",
-    sqlite3.SQLITE_FULL: "the disk is full; free some space, the store goes on by itself",
+    sqlite3.SQLITE_FULL: "the disk is full, or the storage that it may take; make room, it goes on by itself",
     sqlite3.SQLITE_READONLY: "the file is read-only; make it and its folder writable for this user",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that its folder exists and is writable for this user",
     sqlite3.SQLITE_IOERR: "the disk reports an input/output error or has no room; check it, the store tries again",

@@ -106,12 +106,12 @@ def _check_connect_flags(flags: int, version: ProtocolVersion) -> None:
         raise malformed("reserved connect flag is set")  # [MQTT-3.1.2-3]
     if flags & _WILL_FLAG:
         if will_qos == 3:
-            raise malformed("will QoS is 3")  # [MQTT-3.1.2-12], MQTT 3.1.1 [MQTT-3.1.2-14]
+            raise malformed("will QoS is 3")  # [MQTT-3.1.2-12], [3.1.1 MQTT-3.1.2-14]
     elif will_qos or flags & _WILL_RETAIN:
-        # [MQTT-3.1.2-11], [MQTT-3.1.2-13], MQTT 3.1.1 [MQTT-3.1.2-11], [MQTT-3.1.2-13], [MQTT-3.1.2-15]
+        # [MQTT-3.1.2-11], [MQTT-3.1.2-13], [3.1.1 MQTT-3.1.2-11], [3.1.1 MQTT-3.1.2-13], [3.1.1 MQTT-3.1.2-15]
         raise malformed("will QoS or will retain without a will")
     if flags & _PASSWORD and not flags & _USER_NAME and version != _V5:
-        raise malformed("password without user name")  # MQTT 3.1.1 [MQTT-3.1.2-22]; MQTT 5.0 allows it
+        raise malformed("password without user name")  # [3.1.1 MQTT-3.1.2-22]; MQTT 5.0 allows it
 
 
 def _will(reader: Reader, flags: int, version: ProtocolVersion) -> Will | None:
@@ -160,8 +160,9 @@ def _decode_connack(reader: Reader, version: ProtocolVersion) -> ConnAck:
             raise protocol_error(f"CONNACK with return code {code}")
         reason = meaning
     if reason and flags:
-        raise protocol_error("CONNACK refuses and has a session present")  # [MQTT-3.2.2-6], MQTT 3.1.1 [MQTT-3.2.2-4]
-    return ConnAck(bool(flags), reason, _properties(reader, version, PacketType.CONNACK))
+        raise protocol_error("CONNACK refuses and has a session present")  # [MQTT-3.2.2-6], [3.1.1 MQTT-3.2.2-4]
+    session_present = bool(flags) and version != ProtocolVersion.V3_1  # MQTT 3.1 reserves the byte
+    return ConnAck(session_present, reason, _properties(reader, version, PacketType.CONNACK))
 
 
 # PUBLISH and its acknowledgements
@@ -190,7 +191,7 @@ def decode_publish(data: bytes, flags: int, index: int, end: int, version: Proto
             raise malformed("PUBLISH ends before its packet identifier")
         packet_id = data[index] << 8 | data[index + 1]
         if packet_id == 0:
-            raise protocol_error("packet identifier is zero")  # [MQTT-2.2.1-3], MQTT 3.1.1 [MQTT-2.3.1-1]
+            raise protocol_error("packet identifier is zero")  # [MQTT-2.2.1-3], [3.1.1 MQTT-2.3.1-1]
         index += 2
     properties = NO_PROPERTIES
     if version == _V5:
@@ -250,7 +251,7 @@ def _check_filter_count(count: int) -> None:
 def _check_subscription_options(options: int, topic_filter: str, version: ProtocolVersion) -> None:
     if version != _V5:
         if options > 2:
-            raise malformed(f"requested QoS byte is {options:#04x}")  # MQTT 3.1.1 [MQTT-3-8.3-4]
+            raise malformed(f"requested QoS byte is {options:#04x}")  # [3.1.1 MQTT-3.8.3-4]
         return
     if options & _OPTIONS_RESERVED:
         raise malformed("reserved subscription option is set")  # [MQTT-3.8.3-5]
@@ -281,13 +282,13 @@ def _decode_subscribe(reader: Reader, version: ProtocolVersion) -> Subscribe:
             )
         )
     if not requests:
-        raise protocol_error("SUBSCRIBE without a topic filter")  # [MQTT-3.8.3-2], MQTT 3.1.1 [MQTT-3.8.3-3]
+        raise protocol_error("SUBSCRIBE without a topic filter")  # [MQTT-3.8.3-2], [3.1.1 MQTT-3.8.3-3]
     return Subscribe(packet_id, tuple(requests), properties)
 
 
 def _suback_reason_of_v3(code: int) -> ReasonCode:
     if code != SUBACK_FAILURE and code > ReasonCode.GRANTED_QOS_2:
-        raise protocol_error(f"SUBACK with return code {code:#04x}")  # MQTT 3.1.1 [MQTT-3.9.3-2]
+        raise protocol_error(f"SUBACK with return code {code:#04x}")  # [3.1.1 MQTT-3.9.3-2]
     return SUBACK_REASONS[code]
 
 

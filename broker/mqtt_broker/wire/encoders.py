@@ -102,7 +102,7 @@ def _connect_flags(packet: Connect) -> int:
         flags |= 0x04 | packet.will.qos << 3 | packet.will.retain << 5
     if packet.password is not None:
         if packet.username is None and packet.version != _V5:
-            raise ValueError("password without user name")  # MQTT 3.1.1 [MQTT-3.1.2-22]
+            raise ValueError("password without user name")  # [3.1.1 MQTT-3.1.2-22]
         flags |= 0x40
     if packet.username is not None:
         flags |= 0x80
@@ -127,13 +127,13 @@ def _encode_connect(packet: Connect, version: ProtocolVersion) -> bytes:
 
 def _encode_connack(packet: ConnAck, version: ProtocolVersion) -> bytes:
     if packet.session_present and packet.reason:
-        raise ValueError("CONNACK refuses and has a session present")  # [MQTT-3.2.2-6], MQTT 3.1.1 [MQTT-3.2.2-4]
+        raise ValueError("CONNACK refuses and has a session present")  # [MQTT-3.2.2-6], [3.1.1 MQTT-3.2.2-4]
     if version == _V5:
         code = _reason(packet.reason, CONNACK_REASONS, "CONNACK")  # [MQTT-3.2.2-8]
     else:
         return_code = return_code_of(packet.reason)
         if return_code is None:
-            # MQTT 3.1.1 [MQTT-3.2.2-6]: the server closes without a word, which only the caller can do.
+            # [3.1.1 MQTT-3.2.2-6]: the server closes without a word, which only the caller can do.
             raise ValueError(f"CONNACK of MQTT 3 cannot say {packet.reason!r}")
         code = return_code
     # MQTT 3.1 reserves the first byte.
@@ -212,7 +212,7 @@ def _encode_suback(packet: SubAck, version: ProtocolVersion) -> bytes:
         raise ValueError("SUBACK without a reason code")  # [MQTT-3.8.4-6]
     codes = bytes(_reason(reason, SUBACK_REASONS, "SUBACK") for reason in packet.reasons)  # [MQTT-3.9.3-2]
     if version != _V5:
-        codes = bytes(min(code, SUBACK_FAILURE) for code in codes)  # MQTT 3.1.1 [MQTT-3.9.3-2]
+        codes = bytes(min(code, SUBACK_FAILURE) for code in codes)  # [3.1.1 MQTT-3.9.3-2]
     return _frame(
         PacketType.SUBACK << 4,
         _packet_id(packet.packet_id),

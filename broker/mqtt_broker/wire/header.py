@@ -40,7 +40,7 @@ class Header(NamedTuple):
     header_length: int
 
 
-# [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1]: 0010. Every other packet but PUBLISH: 0000 [MQTT-2.1.3-1].
+# [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1]: 0010. Every other packet but PUBLISH: 0000.
 RESERVED_FLAGS: Final = {PacketType.PUBREL: 0b0010, PacketType.SUBSCRIBE: 0b0010, PacketType.UNSUBSCRIBE: 0b0010}
 _DUP: Final = 0b1000
 _QOS_3: Final = 0b0110
@@ -66,7 +66,7 @@ def _lawful_flags(packet_type: PacketType, version: ProtocolVersion | None) -> f
         return frozenset(
             flags for flags in range(16) if flags & _QOS_3 != _QOS_3 and (flags & _QOS_3 or not flags & _DUP)
         )
-    reserved = RESERVED_FLAGS.get(packet_type, 0)
+    reserved = RESERVED_FLAGS.get(packet_type, 0)  # [MQTT-2.1.3-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1]
     if reserved and version is ProtocolVersion.V3_1:
         # MQTT 3.1 repeats these packets, and marks the repetition (MQTT 3.1, 2.1).
         return frozenset((reserved, reserved | _DUP))

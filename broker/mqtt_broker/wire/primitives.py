@@ -16,7 +16,7 @@ VARIABLE_BYTE_INTEGER_MAX: Final = 268_435_455  # four groups of seven bits (MQT
 VARIABLE_BYTE_INTEGER_BYTES_MAX: Final = 4
 STRING_BYTES_MAX: Final = 0xFFFF  # the length prefix has two bytes (MQTT 5.0, 1.5.4)
 
-# U+0000 is forbidden [MQTT-1.5.4-2], MQTT 3.1.1 [MQTT-1.5.3-2]. The other control characters and the non-characters
+# U+0000 is forbidden [MQTT-1.5.4-2], [3.1.1 MQTT-1.5.3-2]. The other control characters and the non-characters
 # are discouraged, and a receiver may treat them as malformed; we do, because client ids and topics end up in logs and
 # on terminals. U+FEFF is an ordinary character [MQTT-1.5.4-3].
 _FORBIDDEN_CHARACTERS: Final = re.compile(
@@ -63,7 +63,7 @@ def decode_string(encoded: bytes, what: str) -> str:
     try:
         text = encoded.decode()
     except UnicodeDecodeError:
-        # Surrogates and overlong forms are among the errors [MQTT-1.5.4-1], MQTT 3.1.1 [MQTT-1.5.3-1].
+        # Surrogates and overlong forms are among the errors [MQTT-1.5.4-1], [3.1.1 MQTT-1.5.3-1].
         raise malformed(f"{what} is not well-formed UTF-8") from None
     # What can be printed holds no forbidden character: that spares nearly every string the search.
     if not text.isprintable() and _FORBIDDEN_CHARACTERS.search(text):
@@ -138,7 +138,7 @@ class Reader:
     def packet_id(self) -> int:
         packet_id = self.two_byte_integer("packet identifier")
         if packet_id == 0:
-            raise protocol_error("packet identifier is zero")  # [MQTT-2.2.1-3], MQTT 3.1.1 [MQTT-2.3.1-1]
+            raise protocol_error("packet identifier is zero")  # [MQTT-2.2.1-3], [3.1.1 MQTT-2.3.1-1]
         return packet_id
 
     def part(self, length: int, what: str) -> "Reader":

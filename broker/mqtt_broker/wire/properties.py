@@ -100,8 +100,8 @@ _EVERYWHERE: Final = (WILL, *(kind for kind in PacketType if kind not in (Packet
 _PROPERTIES: Final = (
     _Property(0x01, "payload_format_indicator", _BYTE, _once(*_PUBLICATION), _zero_or_one),
     _Property(0x02, "message_expiry_interval", _FOUR_BYTES, _once(*_PUBLICATION)),
-    _Property(0x03, "content_type", _STRING, _once(*_PUBLICATION)),
-    _Property(0x08, "response_topic", _STRING, _once(*_PUBLICATION), _topic_name),
+    _Property(0x03, "content_type", _STRING, _once(*_PUBLICATION)),  # [MQTT-3.3.2-19]
+    _Property(0x08, "response_topic", _STRING, _once(*_PUBLICATION), _topic_name),  # [MQTT-3.3.2-13]
     _Property(0x09, "correlation_data", _BINARY, _once(*_PUBLICATION)),
     _Property(
         0x0B,

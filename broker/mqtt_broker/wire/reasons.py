@@ -219,7 +219,7 @@ SUBACK_FAILURE: Final = 0x80  # the one failure that SUBACK of MQTT 3.1.1 knows
 def return_code_of(reason: ReasonCode) -> int | None:
     """The CONNACK return code of MQTT 3.1.1 that says what `reason` says.
 
-    None: there is none, and the server must close without a CONNACK (MQTT 3.1.1 [MQTT-3.2.2-6]).
+    None: there is none, and the server must close without a CONNACK ([3.1.1 MQTT-3.2.2-6]).
     """
     return _RETURN_CODES.get(reason)
 

@@ -108,7 +108,8 @@ class EmbeddedStore(Shape):
 
     storage: Annotated[Bytes, BytesBetween("16Mi", "16Ti")] | None = Field(
         default=None,
-        description="Size of the volume to ask for in Kubernetes. `stoa up` keeps the file in its data folder instead.",
+        description="How large the store may grow; absent = as large as its disk. When it is full, publishes that must "
+        "be stored are not acknowledged until queues have drained.",
     )
 
 

@@ -46,11 +46,13 @@ class NodePlace(Struct, frozen=True, kw_only=True):
 def build_node_settings(broker: MQTTBroker, place: NodePlace) -> NodeSettings:
     """The settings of the node at this place."""
     spec = broker.spec
+    storage = spec.session_store.embedded.storage
     return NodeSettings(
         node=place.node,
         broker=broker.reference,
         world=place.world,
         store=place.store,
+        store_bytes_max=None if storage is None else storage.bytes,
         policy_file=place.policy_file,
         admin_socket=place.admin_socket,
         listeners=tuple(_listener(listener, place) for listener in spec.listeners),

@@ -38,7 +38,6 @@ class KeyPair(Struct, frozen=True, kw_only=True):
 class CertificateFacts(Struct, frozen=True, kw_only=True):
     """What people are shown of a certificate. The fingerprint is SHA-256 in pairs of hex digits."""
 
-    subject: str
     fingerprint: str
     not_after: datetime
 
@@ -155,7 +154,6 @@ def facts(pem: bytes) -> CertificateFacts:
     """The first certificate of a PEM file. Raises ValueError if there is none."""
     certificate = x509.load_pem_x509_certificate(pem)
     return CertificateFacts(
-        subject=certificate.subject.rfc4514_string(),
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(":").upper(),
         not_after=certificate.not_valid_after_utc,
     )

@@ -51,17 +51,19 @@ def make_private_folder(folder: Path) -> Path:
     return folder
 
 
-def write_private(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replace `path` by `data`, mode 0600: readers see the old content or the new, never a part; durable on return.
 
-    The folder must exist. Raises DataFolderError; the old content stands then.
+    `durable` false is for what can be made again, where thousands of syncs would cost minutes: a power failure may
+    leave an empty file. The folder must exist. Raises DataFolderError; the old content stands then.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors_explained():
         try:
-            _write_new(temporary, data)
+            _write_new(temporary, data, durable=durable)
             temporary.replace(path)
-            _sync_folder(path.parent)
+            if durable:
+                _sync_folder(path.parent)
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink()
@@ -70,11 +72,11 @@ def write_private(path: Path, data: bytes) -> None:
             raise
 
 
-def write_private_if_changed(path: Path, data: bytes) -> bool:
+def write_private_if_changed(path: Path, data: bytes, *, durable: bool = True) -> bool:
     """Like `write_private`, but leaves an equal file alone, so that watchers are not woken for nothing."""
     if read_or_none(path) == data:
         return False
-    write_private(path, data)
+    write_private(path, data, durable=durable)
     return True
 
 
@@ -87,14 +89,15 @@ def read_or_none(path: Path) -> bytes | None:
             return None
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def _write_new(path: Path, data: bytes, *, durable: bool) -> None:
     # A leftover of a killed process with our number must not stop us, and must not keep its looser mode.
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,7 +18,6 @@ from mqtt_operator.policy.attachment import is_attached
 class Declared(Struct, frozen=True, kw_only=True):
     """One broker and what is attached to it, all checked. `notes` are sentences for people, no mistakes."""
 
-    folder: Path
     broker: MQTTBroker
     clients: tuple[MQTTClient, ...]
     permissions: tuple[TopicPermission, ...]
@@ -47,7 +46,6 @@ def read_broker(folder: Path) -> Declared:
     objects = read_folder(folder)
     broker = _one_broker(folder, objects.brokers)
     return Declared(
-        folder=folder,
         broker=broker,
         clients=tuple(each.resource for each in objects.clients if is_attached(broker, each.resource)),
         permissions=tuple(each.resource for each in objects.permissions if is_attached(broker, each.resource)),

@@ -88,7 +88,7 @@ def _uses(policy: Policy, accounts: Sequence[Account], activity: Activity) -> It
 
 
 def _candidates(policy: Policy, account: Account, activity: Activity) -> Iterator[tuple[str, int]]:
-    """Topics that the account's own allow rules speak of, the widest right first: few rules mean one thing only."""
+    """Topics that the account's own allow rules speak of, each with a QoS they allow: 1 if they do."""
     principal = policy.principals.get(account.username)
     for index in policy.anonymous if principal is None else principal.rules:
         rule = policy.rules[index]
@@ -96,7 +96,7 @@ def _candidates(policy: Policy, account: Account, activity: Activity) -> Iterato
             continue
         for template in rule.topics:
             topic = _fill(policy, account, template)
-            yield (_to_publish(topic) if activity is Activity.PUBLISH else topic), max(rule.qos, default=0) and 1
+            yield (_to_publish(topic) if activity is Activity.PUBLISH else topic), 1 if 1 in rule.qos else max(rule.qos)
 
 
 def _fill(policy: Policy, account: Account, template: str) -> str:

@@ -110,8 +110,10 @@ def describe_change(before: Deployment | None, after: Deployment) -> str:
     """One sentence: what a reconcile step did, and why."""
     parts = []
     if before is None or before.policy.revision != after.policy.revision:
-        count = len(after.policy.principals)
-        parts.append(f"policy revision {after.policy.revision} ({count} clients, {len(after.policy.rules)} rules)")
+        policy = after.policy
+        parts.append(
+            f"policy revision {policy.revision} (clients: {len(policy.principals)}, rules: {len(policy.rules)})"
+        )
     if before is not None and before.settings != after.settings:
         parts.append("the settings of the node")
     if not parts:

@@ -52,19 +52,19 @@ def ensure_binding(
     """
     folder = make_private_folder(data.secret(namespace, name))
     owner = read_or_none(folder / "username")
-    if owner is not None and owner != username.encode():
+    if owner and owner != username.encode():
         raise DataFolderError(
             f"The generated Secret {namespace}/{name} belongs to user name {owner.decode(errors='replace')!r}, "
             f"not to {username!r}.",
             where=f"path: {folder}",
             to_do="Choose another secretName, or delete that folder to have a new password made.",
         )
+    if not owner:
+        write_private(folder / "username", username.encode(), durable=False)
     password = read_or_none(folder / "password")
     if not password:
         password = new_password().encode()
         write_private(folder / "password", password)
-    if owner is None:
-        write_private(folder / "username", username.encode())
     return Binding(folder=folder, password=password)
 
 
@@ -78,4 +78,4 @@ def describe_endpoint(binding: Binding, endpoint: Endpoint) -> None:
     }
     for name, content in described.items():
         if content is not None:
-            write_private_if_changed(binding.folder / name, content)
+            write_private_if_changed(binding.folder / name, content, durable=False)

@@ -35,9 +35,6 @@ LAST_WORDS_MAX = 20
 class NodeProcess(Protocol):
     """What the supervisor asks of a process."""
 
-    @property
-    def pid(self) -> int: ...
-
     def lines(self) -> AsyncIterator[bytes]:
         """The lines of its stderr, until it closes it."""
         ...
@@ -64,10 +61,6 @@ class LocalProcess:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     async def lines(self) -> AsyncIterator[bytes]:
         stderr = self._process.stderr

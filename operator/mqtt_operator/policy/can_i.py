@@ -115,9 +115,7 @@ def likely_client_id(principal: Principal) -> str:
     return patterns[0].replace("*", WILDCARD_EXAMPLE).replace("${username}", principal.username)
 
 
-def _refused_at_connect(
-    policy: Policy, question: Question, principal: Principal | None, client_id: str
-) -> str | None:
+def _refused_at_connect(policy: Policy, question: Question, principal: Principal | None, client_id: str) -> str | None:
     """Why the client would not even be connected, or None."""
     who = question.who
     if principal is not None:
@@ -136,7 +134,7 @@ def _refused_at_connect(
 
 
 def _claimed(policy: Policy, client_id: str) -> str | None:
-    """A client without a name takes no client id that an MQTTClient claims. `*` alone claims none: it would claim all."""
+    """A client without a name takes no client id that an MQTTClient claims. `*` alone claims none, as it means all."""
     for username, principal in sorted(policy.principals.items()):
         claims = [pattern for pattern in _patterns(principal) if pattern.strip("*")]
         if client_id_allowed(claims, username, client_id):

@@ -29,9 +29,9 @@ NAMES = [
 ]
 FILTERS = [*NAMES, "#", "+", "+/+", "/+", "+/", "a/#", "a/+/b", "+/tennis/#", "$SYS/#", "$share/g/a/#", "+/#", "//#"]
 BAD_TEXTS = [
-    pytest.param("", "empty", id="empty [MQTT-4.7.3-1]"),
-    pytest.param("a\0b", r"U\+0000", id="null character [MQTT-4.7.3-2]"),
-    pytest.param("x" * (TOPIC_BYTES_MAX + 1), "65535 bytes", id="one byte too long [MQTT-4.7.3-3]"),
+    pytest.param("", "empty", id="empty [MQTT-4.7.3-1] [3.1.1 MQTT-4.7.3-1]"),
+    pytest.param("a\0b", r"U\+0000", id="null character [MQTT-4.7.3-2] [3.1.1 MQTT-4.7.3-2]"),
+    pytest.param("x" * (TOPIC_BYTES_MAX + 1), "65535 bytes", id="a byte too long [MQTT-4.7.3-3] [3.1.1 MQTT-4.7.3-3]"),
     pytest.param("ä" * (TOPIC_BYTES_MAX // 2 + 1), "65535 bytes", id="too long in UTF-8 only [MQTT-4.7.3-3]"),
     pytest.param("a\ud800", "surrogates", id="surrogate [MQTT-1.5.4-1]"),
     pytest.param("/" * LEVELS_MAX, "128 levels", id="one level too many"),
@@ -65,21 +65,21 @@ def test_malformed_text_is_refused_in_words(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("topic", ["+", "#", "a/+", "a/#", "a+b", "a#"])
 def test_wildcard_in_a_topic_name_is_refused(topic: str) -> None:
-    """[MQTT-4.7.0-1]"""
+    """[MQTT-4.7.0-1] [3.1.1 MQTT-4.7.1-1]"""
     with pytest.raises(TopicError, match="must not hold the wildcards"):
         validate_topic_name(topic)
 
 
 @pytest.mark.parametrize("topic_filter", ["#/a", "a/#/b", "a#", "#a", "a/b#", "a/#b", "##", "#/", "#/#", "+#"])
 def test_multi_level_wildcard_must_be_alone_and_last(topic_filter: str) -> None:
-    """[MQTT-4.7.1-1]"""
+    """[MQTT-4.7.1-1] [3.1.1 MQTT-4.7.1-2]"""
     with pytest.raises(TopicError, match="'#' must be"):
         validate_filter(topic_filter)
 
 
 @pytest.mark.parametrize("topic_filter", ["a+", "+a", "a/b+", "++", "a/+b/c", "a+/#"])
 def test_single_level_wildcard_must_fill_its_level(topic_filter: str) -> None:
-    """[MQTT-4.7.1-2]"""
+    """[MQTT-4.7.1-2] [3.1.1 MQTT-4.7.1-3]"""
     with pytest.raises(TopicError, match=r"'\+' must be"):
         validate_filter(topic_filter)
 
@@ -151,6 +151,7 @@ def test_shared_subscription_without_a_filter_is_refused(topic_filter: str) -> N
     ],
 )
 def test_filter_matches_as_the_standard_shows(topic_filter: str, topic: str) -> None:
+    """[MQTT-3.3.2-3] [3.1.1 MQTT-3.3.2-3]"""
     assert matches(topic_filter, topic)
 
 
@@ -167,12 +168,13 @@ def test_filter_matches_as_the_standard_shows(topic_filter: str, topic: str) -> 
     ],
 )
 def test_filter_does_not_match_more_than_it_says(topic_filter: str, topic: str) -> None:
+    """[MQTT-3.3.2-3] [MQTT-4.7.3-4] [3.1.1 MQTT-3.3.2-3] [3.1.1 MQTT-4.7.3-4]"""
     assert not matches(topic_filter, topic)
 
 
 @pytest.mark.parametrize("topic_filter", ["#", "+", "+/monitor/clients", "+/#", "+/+/+"])
 def test_wildcard_at_the_root_does_not_reach_dollar_topics(topic_filter: str) -> None:
-    """[MQTT-4.7.2-1]"""
+    """[MQTT-4.7.2-1] [3.1.1 MQTT-4.7.2-1]"""
     assert not matches(topic_filter, "$SYS/monitor/clients")
     assert not covers(topic_filter, "$SYS/monitor/clients")
     assert not overlaps(topic_filter, "$SYS/#")

@@ -1,6 +1,7 @@
 """What the operator's unit tests share: folders of YAML made of small parts, and a hasher that costs nothing."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -8,6 +9,10 @@ from typing import Any
 import pytest
 import yaml
 from argon2 import PasswordHasher
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from mqtt_operator.local.folder import Declared, read_broker
 
@@ -86,7 +91,9 @@ def permission() -> Make:
         rule: dict[str, Any] | None = None,
         **spec: Any,
     ) -> dict[str, Any]:
-        rules = [{"name": "own", "effect": "Allow", "activity": "Publish", "topics": ["plant/${clientid}/#"]} | (rule or {})]
+        rules = [
+            {"name": "own", "effect": "Allow", "activity": "Publish", "topics": ["plant/${clientid}/#"]} | (rule or {})
+        ]
         usual: dict[str, Any] = {
             "brokerRef": {"name": "plant"},
             "subjects": [{"kind": "MQTTClient", "name": "pump-7"}],
@@ -110,3 +117,14 @@ def secret() -> Make:
 @pytest.fixture(scope="session")
 def cheap_hasher() -> PasswordHasher:
     return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+@pytest.fixture(scope="session")
+def crl() -> str:
+    """An empty certificate revocation list in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "device-ca")])
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer)
+    signed = builder.last_update(moment).next_update(moment + timedelta(days=30)).sign(key, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM).decode()

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from mqtt_broker.node import groups
-from mqtt_broker.session.inflight import PubRecOutcome
+from mqtt_broker.session.inflight import Answer, PubRecOutcome
 from mqtt_broker.store.ports import Received, Release, Result, Stale
 from mqtt_broker.wire.reasons import ReasonCode
 
@@ -11,14 +11,31 @@ if TYPE_CHECKING:
     from mqtt_broker.node.client import ClientConnection
 
 
+def _is_wrong(client: "ClientConnection", packet_id: int, answer: Answer) -> bool:
+    """An acknowledgement of another QoS than the message's is a protocol error, and ends the connection.
+
+    One for an id that nothing is on its way under is none: it may answer a message that was given up meanwhile.
+    """
+    owed = client.outlet.awaits(packet_id)
+    if owed in (None, answer) or (owed is Answer.PUBCOMP and answer is Answer.PUBREC):  # a repeated PUBREC
+        return False
+    assert owed is not None
+    client.violated(f"{answer.value} for packet id {packet_id}, which awaits {owed.value}")
+    return True
+
+
 def on_puback(client: "ClientConnection", packet_id: int) -> None:
+    if _is_wrong(client, packet_id, Answer.PUBACK):
+        return
     client.outlet.puback(packet_id)
     groups.wake_all(client.hub, client.session)
 
 
 def on_pubrec(client: "ClientConnection", packet_id: int, reason: ReasonCode) -> None:
     """The client has the QoS 2 message: stored before PUBREL is sent, so that PUBLISH never goes out again."""
-    if reason.is_error:
+    if _is_wrong(client, packet_id, Answer.PUBREC):
+        return
+    if reason.is_error:  # [MQTT-4.4.0-2]
         client.outlet.pubrec_failed(packet_id)
         groups.wake_all(client.hub, client.session)
         return
@@ -42,6 +59,8 @@ def _release(client: "ClientConnection", packet_id: int, result: Result) -> None
 
 
 def on_pubcomp(client: "ClientConnection", packet_id: int) -> None:
+    if _is_wrong(client, packet_id, Answer.PUBCOMP):
+        return
     client.outlet.pubcomp(packet_id)
     groups.wake_all(client.hub, client.session)
 
@@ -49,7 +68,7 @@ def on_pubcomp(client: "ClientConnection", packet_id: int) -> None:
 def on_pubrel(client: "ClientConnection", packet_id: int) -> None:
     """The publisher lets go of its QoS 2 id: the removal is durable before PUBCOMP."""
     session = client.session
-    if not session.inbound.release(packet_id):
+    if not session.inbound.release(packet_id):  # [MQTT-4.3.3-12], whatever became of the message [MQTT-4.3.3-13]
         client.order.run(lambda: _pubcomp(client, packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND))
     elif session.is_persistent:
         release = Release(client_id=session.client_id, epoch=session.epoch, packet_id=packet_id)

@@ -89,7 +89,7 @@ def _with_assigned_id(hub: Hub, identity: Identity, random_id: str) -> Identity 
             ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
             f"the client sent no client id and {chosen!r} is in use: send one, or allow {chosen + '-*'!r} in clientIDs",
         )
-    return replace(identity, facts=replace(identity.facts, client_id=chosen))
+    return replace(identity, facts=replace(identity.facts, client_id=chosen))  # [MQTT-3.1.3-7]
 
 
 def _random_id() -> str:
@@ -116,7 +116,7 @@ def _refuse(client: "ClientConnection", packet: Connect, refused: Refused) -> No
         hub.counters.auth_failures += 1
     audit.refused_connection(client.peer, packet.client_id, packet.username, refused.reason, refused.detail)
     if not client.closed:
-        client.connection.refuse(refused.reason)  # [MQTT-3.1.4-2], [MQTT-3.2.2-7]
+        client.connection.refuse(refused.reason)  # [MQTT-3.1.4-2] [MQTT-3.1.3-8] [MQTT-4.12.0-4]
         client.finish()
 
 
@@ -135,12 +135,12 @@ async def _take_session(client: "ClientConnection", packet: Connect, identity: I
     if previous is not None:
         previous.take_over()  # [MQTT-3.1.4-3]; its last writes reach the store before the claim below
     claim = Claim(
-        client_id=facts.client_id,
+        client_id=facts.client_id,  # [MQTT-3.1.3-2]
         facts=facts,
         protocol_version=packet.version,
-        clean_start=packet.clean_start,
+        clean_start=packet.clean_start,  # [MQTT-3.1.4-4]
         expiry_interval_s=session_expiry_s(packet, hub.settings.mqtt.session_expiry_s_max),
-        will=packet.will,
+        will=packet.will,  # [MQTT-3.1.2-7]
         bounds=hub.bounds_for(identity.limits),
     )
     result = await _claim(client, claim)

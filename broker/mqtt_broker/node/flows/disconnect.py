@@ -24,13 +24,13 @@ WILL_GRACE_S = 30  # a planned stop: a client that is back within this time leav
 
 
 def on_disconnect(client: "ClientConnection", packet: Disconnect) -> None:
-    """DISCONNECT of the client: 0x00 removes the will [MQTT-3.14.4-3], any other reason leaves it due."""
+    """DISCONNECT of the client: 0x00 removes the will, any other reason leaves it due."""
     session = client.session
     asked = packet.properties.session_expiry_interval
     if asked is not None:  # the machine has refused to raise it from 0
         session.expiry_interval_s = min(asked, client.hub.settings.mqtt.session_expiry_s_max)
     normal = packet.reason == ReasonCode.NORMAL_DISCONNECTION or client.connection.version is not ProtocolVersion.V5
-    client.detach(with_will=not normal)
+    client.detach(with_will=not normal)  # [MQTT-3.14.4-3]
     client.finish()
 
 
@@ -54,15 +54,13 @@ def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, 
         will_due_at=will_due_at,
         sent_up_to=outlet.sent_up_to,
     )
-    hub.pump.submit(detach)
+    hub.pump.submit(detach, lambda _: hub.due_changed.set())
     if not session.is_persistent:
         hub.forget(session.client_id)
     groups.redeliver(hub, orphans)
     _wake_groups_of(hub, session)
     if will_due_at is not None and session.will is not None and will_due_at <= now:
         fire(hub, session, session.will)
-    elif will_due_at is not None or session.is_persistent:
-        hub.due_changed.set()
 
 
 def _wake_groups_of(hub: Hub, session: LiveSession) -> None:

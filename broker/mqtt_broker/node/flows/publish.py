@@ -6,7 +6,7 @@ file sees the packet.
 
 from typing import TYPE_CHECKING
 
-from mqtt_api.policy import Decision
+from mqtt_api.policy import NO_LIMITS, Decision
 from mqtt_api.topics import TopicError, validate_topic_name
 from mqtt_broker.auth import audit
 from mqtt_broker.node import groups
@@ -101,11 +101,11 @@ def _audit(client: "ClientConnection", packet: Publish, decision: Decision) -> N
 
 
 def _refuse(client: "ClientConnection", packet: Publish, reason: ReasonCode) -> None:
-    """MQTT 5 QoS 1 and 2 learn the reason [MQTT-3.3.5-2]; QoS 0 and MQTT 3.1.1 have no word for it: dropped."""
+    """MQTT 5 QoS 1 and 2 learn the reason; QoS 0 and 3.1.1 have no word for it: dropped [3.1.1 MQTT-3.3.5-2]."""
     if packet.qos == 0:
         return
     if packet.qos == 2:
-        client.session.inbound.release(packet.packet_id)
+        client.session.inbound.release(packet.packet_id)  # [MQTT-4.3.3-9]
     version = client.connection.version
     _acknowledge_later(client, packet, reason if version is ProtocolVersion.V5 else ReasonCode.SUCCESS)
 
@@ -129,7 +129,7 @@ def _accept(
     queues: tuple[GroupTarget, ...] = ()
     if message.qos:
         queues = tuple(
-            GroupTarget(group=match.group, filter=match.filter)
+            GroupTarget(group=match.group, filter=match.filter, bounds=hub.bounds_for(NO_LIMITS))
             for match in plan.groups
             if groups.is_stored(hub, match) and any(subscription.qos for _, subscription in match.members)
         )
@@ -229,8 +229,8 @@ def _acknowledge_later(client: "ClientConnection", packet: Publish, reason: Reas
 def _acknowledge(client: "ClientConnection", packet: Publish, reason: ReasonCode) -> None:
     if packet.qos == 0 or client.closed:
         return
-    if packet.qos == 1:
-        client.connection.puback(packet.packet_id, reason)  # [MQTT-4.3.2-4]
+    if packet.qos == 1:  # [MQTT-3.3.4-1]
+        client.connection.puback(packet.packet_id, reason)  # [MQTT-4.3.2-4] [MQTT-2.2.1-5]
     else:
         client.connection.pubrec(packet.packet_id, reason)  # [MQTT-4.3.3-8]
     client.wrote()

@@ -19,12 +19,13 @@ Granted = tuple[Subscription, SubscriptionRequest]
 
 
 def on_subscribe(client: "ClientConnection", packet: Subscribe) -> None:
-    """Each filter gets its own answer; what is granted is written before SUBACK says so [MQTT-3.8.4-1]."""
+    """Each filter gets its own answer [MQTT-3.8.4-5]; what is granted is written before SUBACK says so."""
     session = client.session
     identifiers = packet.properties.subscription_identifiers
     identifier = identifiers[0] if identifiers else 0
     answers = [_decide(client, request, identifier) for request in packet.subscriptions]
     reasons = tuple(answer if isinstance(answer, ReasonCode) else ReasonCode(answer[0].qos) for answer in answers)
+    # [MQTT-3.8.4-7] The reasons: the QoS granted, or why not.
     granted = [answer for answer in answers if not isinstance(answer, ReasonCode)]
     if not granted:
         client.order.run(lambda: _suback(client, packet.packet_id, reasons))
@@ -49,12 +50,13 @@ def _decide(client: "ClientConnection", request: SubscriptionRequest, identifier
         return ReasonCode.TOPIC_FILTER_INVALID
     if group is not None and not mqtt.shared_subscription_available:
         return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
+    # [3.1.1 MQTT-3.8.3-2]
     if not mqtt.wildcard_subscription_available and ("+" in topic_filter or "#" in topic_filter):
         return ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
     if (topic_filter, group) not in session.subscriptions and _is_full(client):
         _denied(client, request, None, "the client has as many subscriptions as it may have")
         return ReasonCode.QUOTA_EXCEEDED
-    wanted_qos = min(request.qos, mqtt.maximum_qos)
+    wanted_qos = min(request.qos, mqtt.maximum_qos)  # [MQTT-3.2.2-10]
     grant = session.rights.may_subscribe(topic_filter, wanted_qos, group)
     if grant.qos is None:
         _denied(client, request, grant.rule, grant.reason)
@@ -118,7 +120,8 @@ def _subscribed(
             continue
         is_new = subscription.key not in session.subscriptions
         hub.route(session, current)
-        if request.retain_handling == 0 or (request.retain_handling == 1 and is_new):  # [MQTT-3.3.1-9..11]
+        # [MQTT-3.3.1-9..11] [MQTT-3.8.4-4]
+        if request.retain_handling == 0 or (request.retain_handling == 1 and is_new):
             wanted.append((current, request))
     _suback(client, packet_id, reasons)
     plain = [
@@ -154,15 +157,15 @@ def _replace_nth_granted(reasons: tuple[ReasonCode, ...], nth: int) -> tuple[Rea
 
 def _suback(client: "ClientConnection", packet_id: int, reasons: tuple[ReasonCode, ...]) -> None:
     if not client.closed:
-        client.connection.suback(packet_id, reasons)  # [MQTT-3.8.4-6]
+        client.connection.suback(packet_id, reasons)  # [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-2.2.1-6]
         client.wrote()
 
 
 def on_unsubscribe(client: "ClientConnection", packet: Unsubscribe) -> None:
-    """Filters are compared character by character [MQTT-3.10.4-1]; the removal is durable before UNSUBACK."""
+    """All filters in one step and one answer [MQTT-3.10.4-6]; the removal is durable before UNSUBACK."""
     session = client.session
     keys = [_key(topic_filter) for topic_filter in packet.filters]
-    known = tuple(key for key in keys if key in session.subscriptions)
+    known = tuple(key for key in keys if key in session.subscriptions)  # [MQTT-3.10.4-1]
     remove = RemoveSubscriptions(
         client_id=session.client_id, incarnation=session.incarnation, epoch=session.epoch, keys=known
     )
@@ -184,9 +187,10 @@ def _unsubscribed(
         client.close_stale()
         return
     reasons = tuple(
+        # [MQTT-3.10.4-2]
         ReasonCode.SUCCESS if client.hub.unroute(client.session, key) else ReasonCode.NO_SUBSCRIPTION_EXISTED
         for key in keys
     )
     if not client.closed:
-        client.connection.unsuback(packet_id, reasons)  # [MQTT-3.10.4-4]
+        client.connection.unsuback(packet_id, reasons)  # [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-2.2.1-6]
         client.wrote()

@@ -109,7 +109,11 @@ async def test_a_password_beyond_the_bound_is_never_hashed(verifier: PasswordVer
     assert hashed == []
 
 
-@pytest.mark.parametrize("broken", ["", "plain", "$argon2id$v=19$m=8,t=1,p=1$AAAA", ARGON2I, "$2b$12$" + "a" * 53])
+@pytest.mark.parametrize(
+    "broken",
+    ["", "plain", "$argon2id$v=19$m=8,t=1,p=1$AAAA", ARGON2I, "$2b$12$" + "a" * 53],
+    ids=["empty", "plain", "cut off", "Argon2i", "bcrypt"],  # a hash is new in each process, and a test's name is not
+)
 async def test_a_verifier_of_another_kind_fits_nothing_and_is_reported(
     verifier: PasswordVerifier, broken: str, caplog: pytest.LogCaptureFixture
 ) -> None:

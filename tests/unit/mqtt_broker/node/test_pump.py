@@ -8,7 +8,17 @@ import pytest
 from mqtt_broker.node import pump as pump_module
 from mqtt_broker.node.order import OrderedEffects
 from mqtt_broker.node.pump import CommitPump
-from mqtt_broker.store.ports import Done, End, Fenced, Membership, Operation, Result, StoreUnavailable
+from mqtt_broker.store.ports import (
+    Acknowledge,
+    Done,
+    End,
+    Fenced,
+    Membership,
+    Operation,
+    Result,
+    StoreFull,
+    StoreUnavailable,
+)
 
 ME = Membership(node="n0", token=1)
 
@@ -45,6 +55,7 @@ def make(store: ScriptedStore, fenced: list[str] | None = None) -> CommitPump:
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pump_module, "RETRY_S_FIRST", 0.0)
     monkeypatch.setattr(pump_module, "RETRY_S_MAX", 0.0)
+    monkeypatch.setattr(pump_module, "FULL_S", 0.0)
 
 
 async def test_what_one_turn_submits_is_one_batch_and_the_callbacks_come_in_order() -> None:
@@ -135,3 +146,37 @@ async def test_a_paused_publisher_is_resumed_once_enough_of_its_effects_have_run
     order.when_below(2, lambda: resumed.append(len(order)))
     await pump.idle()
     assert len(resumed) == 1
+
+
+async def test_a_full_store_drains_what_frees_goes_ahead_of_what_grows_and_nothing_else_changes_order() -> None:
+    class Full(ScriptedStore):
+        """Refuses to grow until an acknowledgement has made room."""
+
+        async def commit(
+            self, membership: Membership, number: int, operations: Sequence[Operation]
+        ) -> tuple[Result, ...]:
+            self.batches.append((number, list(operations)))
+            if any(isinstance(operation, End) for operation in operations) and len(self.batches) < 3:
+                raise StoreFull("no room")
+            return tuple(Done() for _ in operations)
+
+    seen: list[int] = []
+    store = Full()
+    pump = make(store)
+    pump.submit(operation(1), functools.partial(_note, seen, 1))
+    pump.submit(Acknowledge(client_id="c", epoch=1, sequences=(1,)), functools.partial(_note, seen, 2))
+    pump.submit(operation(3), functools.partial(_note, seen, 3))
+    await pump.idle()
+    assert seen == [2, 1, 3]
+    assert [number for number, _ in store.batches] == [1, 1, 2]
+    assert pump.available
+
+
+async def test_a_store_that_stays_full_is_asked_again_and_nobody_is_told_of_success() -> None:
+    seen: list[int] = []
+    store = ScriptedStore(StoreFull("no room"), StoreFull("no room"), None)
+    pump = make(store)
+    pump.submit(operation(1), functools.partial(_note, seen, 1))
+    await pump.idle()
+    assert seen == [1]
+    assert [number for number, _ in store.batches] == [1, 1, 1]

@@ -77,7 +77,7 @@ def connack_v5(reason: ReasonCode) -> bytes:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_connect_is_handed_over_once_it_is_whole(version: ProtocolVersion) -> None:
-    """[MQTT-3.1.0-1]"""
+    """[MQTT-3.1.0-1] [3.1.1 MQTT-3.1.0-1]"""
     packet = connect_packet(version)
     assert the_one_outcome(encode(packet, version)) == ([ConnectReceived(packet)], b"")
 
@@ -113,7 +113,7 @@ def test_before_connect_nothing_is_known() -> None:
 
 @pytest.mark.parametrize("first", [0x20, 0x30, 0x40, 0x82, 0xC0, 0xE0, 0xF0, ord("G"), ord("S")])
 def test_any_other_first_packet_closes_at_its_first_byte_without_a_word(first: int) -> None:
-    """[MQTT-3.1.0-1]"""
+    """[MQTT-3.1.0-1] [3.1.1 MQTT-3.1.0-1]"""
     connection = Connection(LIMITS, 0.0)
     assert violation(connection.receive_data(bytes((first,)), 0.0)) is ReasonCode.PROTOCOL_ERROR
     assert connection.state is State.CLOSED
@@ -139,13 +139,13 @@ def test_a_level_above_ours_is_answered_in_the_form_of_5(level: int) -> None:
 
 @pytest.mark.parametrize("name_and_level", [NAME + b"\x00", NAME + b"\x03", NAME_3_1 + b"\x04", NAME_3_1 + b"\x05"])
 def test_an_older_level_that_is_none_of_ours_gets_return_code_1(name_and_level: bytes) -> None:
-    """MQTT 3.1.1 [MQTT-3.1.2-2]"""
+    """[3.1.1 MQTT-3.1.2-2] [3.1.1 MQTT-3.2.2-5]"""
     answer = refused(frame(name_and_level + b"\x02\x00\x3c\x00\x00"))
     assert answer == (ReasonCode.UNSUPPORTED_PROTOCOL_VERSION, b"\x20\x02\x00\x01")
 
 
 def test_a_wrong_protocol_name_is_closed_without_a_word() -> None:
-    """[MQTT-3.1.2-1]"""
+    """[MQTT-3.1.2-1] [3.1.1 MQTT-3.1.2-1]"""
     assert refused(frame(b"\x00\x04mqtt\x05\x02\x00\x3c\x00\x00\x00"))[1] == b""
 
 
@@ -170,7 +170,7 @@ def test_wrong_header_flags_of_a_connect_of_5_are_told() -> None:
 
 @pytest.mark.parametrize("name_and_level", [NAME + b"\x04", NAME_3_1 + b"\x03"])
 def test_a_bad_connect_of_3_is_closed_without_a_word(name_and_level: bytes) -> None:
-    """MQTT 3.1.1 [MQTT-3.1.4-1]"""
+    """[3.1.1 MQTT-3.1.4-1]"""
     assert refused(frame(name_and_level + b"\x03\x00\x3c\x00\x00")) == (ReasonCode.MALFORMED_PACKET, b"")
 
 
@@ -189,7 +189,7 @@ def test_a_connect_that_ends_before_its_level_is_closed_without_a_word(body: byt
 def test_an_empty_client_id_needs_a_session_that_need_not_be_found_again(
     version: ProtocolVersion, clean_start: bool, accepted: bool
 ) -> None:
-    """[MQTT-3.1.3-6], MQTT 3.1.1 [MQTT-3.1.3-7] [MQTT-3.1.3-8]: return code 2"""
+    """[MQTT-3.1.3-6], [3.1.1 MQTT-3.1.3-7] [3.1.1 MQTT-3.1.3-8]: return code 2"""
     packet = Connect(version, "", clean_start, keep_alive=60)
     events, answer = the_one_outcome(encode(packet, version))
     if accepted:
@@ -213,7 +213,7 @@ def test_an_empty_client_id_needs_a_session_that_need_not_be_found_again(
 def test_a_will_above_our_limits_is_refused(
     version: ProtocolVersion, limits: MQTTSettings, will: Will, reason: ReasonCode
 ) -> None:
-    """[MQTT-3.2.2-12] [MQTT-3.2.2-13]; 3.x has no return code for it"""
+    """[MQTT-3.2.2-12] [MQTT-3.2.2-13] 3.x has no return code for it"""
     packet = replace(connect_packet(version), will=will)
     assert refused(encode(packet, version), limits) == (reason, connack_v5(reason) if version is V5 else b"")
     assert the_one_outcome(encode(packet, version))[0] == [ConnectReceived(packet)]
@@ -263,7 +263,7 @@ def test_connect_obeys_the_smaller_of_both_limits() -> None:
 
 
 def test_bytes_behind_connect_are_held_until_it_is_answered() -> None:
-    """[MQTT-3.1.4-6]"""
+    """[MQTT-3.1.4-6] [MQTT-3.2.0-1]"""
     connection = Connection(LIMITS, 0.0)
     publish = Publish("a/b", b"x")
     held = encode(publish, V5) + encode(PingReq(), V5)
@@ -278,7 +278,7 @@ def test_bytes_behind_connect_are_held_until_it_is_answered() -> None:
 
 
 def test_held_bytes_are_never_looked_at_after_a_refusal() -> None:
-    """[MQTT-3.1.4-6]"""
+    """[MQTT-3.1.4-6] [3.1.1 MQTT-3.1.4-5]"""
     connection = connecting()
     receive(connection, Publish("a/b", b"x"))
     connection.refuse(ReasonCode.NOT_AUTHORIZED)
@@ -377,7 +377,7 @@ def test_connack_names_the_authentication_method_of_connect() -> None:
 @pytest.mark.parametrize("version", [V3_1_1, V5])
 @pytest.mark.parametrize("session_present", [False, True])
 def test_connack_says_whether_the_session_was_there(version: ProtocolVersion, session_present: bool) -> None:
-    """[MQTT-3.2.2-2] [MQTT-3.2.2-3]"""
+    """[MQTT-3.2.2-2] [MQTT-3.2.2-3] [3.1.1 MQTT-3.2.2-1] [3.1.1 MQTT-3.2.2-2] [3.1.1 MQTT-3.2.2-3]"""
     assert accepted(version, session_present=session_present).session_present is session_present
 
 
@@ -400,7 +400,7 @@ def test_a_client_that_takes_no_connack_is_not_connected() -> None:
 
 
 def test_a_refusal_carries_its_reason_and_ends_the_connection() -> None:
-    """[MQTT-3.2.2-7]"""
+    """[MQTT-3.2.2-7] [MQTT-3.2.2-6]"""
     connection = connecting()
     connection.refuse(ReasonCode.NOT_AUTHORIZED, "no rule for this client")
     assert sent(connection) == [
@@ -429,12 +429,13 @@ def test_a_refusal_can_name_another_server() -> None:
         (ReasonCode.SERVER_UNAVAILABLE, b"\x20\x02\x00\x03"),
         (ReasonCode.BAD_USER_NAME_OR_PASSWORD, b"\x20\x02\x00\x04"),
         (ReasonCode.NOT_AUTHORIZED, b"\x20\x02\x00\x05"),
-        (ReasonCode.UNSPECIFIED_ERROR, b""),  # no return code fits: MQTT 3.1.1 [MQTT-3.2.2-6]
+        (ReasonCode.UNSPECIFIED_ERROR, b""),  # no return code fits: [3.1.1 MQTT-3.2.2-6]
     ],
 )
 def test_a_refusal_of_3_has_a_return_code_or_is_silent(
     version: ProtocolVersion, reason: ReasonCode, answer: bytes
 ) -> None:
+    """[3.1.1 MQTT-3.2.2-4] [3.1.1 MQTT-3.2.2-5] [3.1.1 MQTT-3.2.2-6]"""
     connection = connecting(version)
     connection.refuse(reason, "a reason string", server_reference="other:8883")
     assert connection.data_to_send() == answer
@@ -446,7 +447,7 @@ def test_a_refusal_of_3_has_a_return_code_or_is_silent(
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_second_connect_ends_the_connection(version: ProtocolVersion) -> None:
-    """[MQTT-3.1.0-2]"""
+    """[MQTT-3.1.0-2] [3.1.1 MQTT-3.1.0-2]"""
     connection = connected(version)
     assert violation(receive(connection, connect_packet(version))) is ReasonCode.PROTOCOL_ERROR
     assert connection.data_to_send() == (b"\xe0\x01\x82" if version is V5 else b"")

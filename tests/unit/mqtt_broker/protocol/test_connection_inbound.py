@@ -96,7 +96,7 @@ def test_the_reasons_of_acknowledgements_are_handed_on() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_pingreq_is_answered_by_the_machine(version: ProtocolVersion) -> None:
-    """[MQTT-3.12.4-1]"""
+    """[MQTT-3.12.4-1] [3.1.1 MQTT-3.12.4-1]"""
     connection = connected(version)
     assert receive(connection, PingReq(), PingReq()) == []
     assert sent(connection) == [PingResp(), PingResp()]

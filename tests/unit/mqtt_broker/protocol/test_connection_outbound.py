@@ -115,7 +115,7 @@ def test_an_answer_above_the_maximum_of_the_client_is_not_sent(
 def test_a_client_of_3_gets_no_reasons(version: ProtocolVersion) -> None:
     connection = connected(version)
     connection.puback(7, DENIED, WHY)
-    connection.suback(8, (ReasonCode.GRANTED_QOS_1, DENIED), WHY)  # MQTT 3.1.1 [MQTT-3.9.3-2]
+    connection.suback(8, (ReasonCode.GRANTED_QOS_1, DENIED), WHY)  # [3.1.1 MQTT-3.9.3-2]
     connection.unsuback(9, (DENIED,), WHY)
     assert connection.data_to_send() == b"\x40\x02\x00\x07\x90\x04\x00\x08\x01\x80\xb0\x02\x00\x09"
 

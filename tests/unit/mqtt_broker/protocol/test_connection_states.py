@@ -123,6 +123,7 @@ def test_a_step_of_ours_leads_where_the_table_says_or_is_an_error(state: State, 
 
 @pytest.mark.parametrize("step", [Step.ACCEPT, Step.REFUSE])
 def test_a_live_connection_cannot_be_answered_again(step: Step) -> None:
+    """[MQTT-3.2.0-2]"""
     connection = connected()
     with pytest.raises(IllegalStepError):
         STEPS[step](connection)
@@ -149,6 +150,7 @@ def test_steps_after_the_end_do_nothing(step: Step) -> None:
 
 @pytest.mark.parametrize("state", [State.AWAITING_CONNECT, State.CONNECTING])
 def test_publish_before_connack_is_a_bug_of_ours(state: State) -> None:
+    """[MQTT-3.2.0-1] [3.1.1 MQTT-3.2.0-1]"""
     with pytest.raises(IllegalStepError):
         MACHINES[state]().publish(Publish("a", b""))
 
@@ -158,7 +160,7 @@ def test_every_state_has_a_row_in_both_tables() -> None:
 
 
 def test_the_only_way_to_a_live_connection_is_our_accept() -> None:
-    """Default deny: no packet and no other step leads to CONNECTED."""
+    """[MQTT-3.2.0-1] Default deny: no packet and no other step leads to CONNECTED."""
     by_packet = {(state, kind) for state, row in RECEIVED.items() for kind, to in row.items() if to is State.CONNECTED}
     assert {state for state, _ in by_packet} == {State.CONNECTED}
     by_step = {(state, step) for state, row in TAKEN.items() for step, to in row.items() if to is State.CONNECTED}

@@ -61,7 +61,7 @@ def test_the_connect_deadline_runs_while_a_challenge_is_out() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_silence_for_one_and_a_half_keep_alives_ends_the_connection(version: ProtocolVersion) -> None:
-    """[MQTT-3.1.2-22], MQTT 3.1.1 [MQTT-3.1.2-24]"""
+    """[MQTT-3.1.2-22], [3.1.1 MQTT-3.1.2-24]"""
     connection = connected(version, keep_alive=60, now=10.0)
     assert connection.keep_alive_s == 60
     assert connection.deadline() == 100.0
@@ -122,6 +122,7 @@ def test_the_keep_alive_is_capped_and_5_is_told(
 
 
 def test_without_a_cap_a_client_may_ask_for_no_keep_alive() -> None:
+    """[MQTT-3.2.2-22]"""
     connection = connected(limits=MQTTSettings(keep_alive_s_max=0), keep_alive=0)
     assert connection.keep_alive_s == 0
     assert connection.deadline() is None

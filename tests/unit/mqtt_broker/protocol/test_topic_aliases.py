@@ -40,7 +40,7 @@ def test_without_a_maximum_every_alias_is_invalid() -> None:
 
 
 def test_the_first_topics_get_numbers_and_later_ones_go_without() -> None:
-    """[MQTT-3.3.2-11]"""
+    """[MQTT-3.3.2-11] [MQTT-3.1.2-26]"""
     aliases = OutboundAliases(2)
     for topic in ("long/a", "long/b"):
         number = aliases.candidate(topic)

@@ -24,14 +24,14 @@ def test_nobody_subscribed_is_an_empty_plan() -> None:
 
 
 def test_the_copy_has_the_lower_of_both_qos() -> None:
-    """[MQTT-3.8.4-8]"""
+    """[MQTT-3.8.4-8] [3.1.1 MQTT-3.8.4-6]"""
     for published, granted, expected in [(0, 2, 0), (1, 2, 1), (2, 0, 0), (2, 1, 1), (2, 2, 2)]:
         result = plan(message(published), [("c", Subscription(filter="t", qos=granted))], yes)
         assert result.receivers == (Receiver("c", expected),)
 
 
 def test_overlapping_subscriptions_give_one_copy_at_the_highest_qos() -> None:
-    """[MQTT-3.3.4-2]"""
+    """[MQTT-3.3.4-2] [3.1.1 MQTT-3.3.5-1]"""
     matches = [("c", Subscription(filter="t", qos=0)), ("c", Subscription(filter="#", qos=1))]
     assert plan(message(2), matches, yes).receivers == (Receiver("c", 1),)
     assert plan(message(2), reversed(matches), yes).receivers == (Receiver("c", 1),)
@@ -67,7 +67,7 @@ def test_no_local_of_one_subscription_leaves_an_overlapping_one_alone() -> None:
 
 
 def test_retain_is_cleared_without_retain_as_published() -> None:
-    """[MQTT-3.3.1-12]"""
+    """[MQTT-3.3.1-12] [3.1.1 MQTT-3.3.1-9]"""
     result = plan(message(retain=True), [("c", Subscription(filter="t"))], yes)
     assert result.receivers == (Receiver("c", 0, retain=False),)
 

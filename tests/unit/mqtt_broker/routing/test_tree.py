@@ -21,6 +21,7 @@ def matching(tree: SubscriptionTree, topic: str) -> set[str]:
 
 
 def test_exact_filter_matches_its_topic_alone() -> None:
+    """[MQTT-3.3.2-3] [3.1.1 MQTT-3.3.2-3]"""
     tree = tree_of("a/b", "a", "a/b/c", "A/b")
     assert matching(tree, "a/b") == {"a/b"}
 

@@ -30,7 +30,7 @@ def test_a_receive_maximum_out_of_range_is_our_bug(receive_maximum: int) -> None
 
 
 def test_the_window_never_exceeds_the_receive_maximum() -> None:
-    """[MQTT-3.3.4-9]"""
+    """[MQTT-3.3.4-9] [MQTT-4.9.0-2]"""
     window = OutboundWindow[str](2)
     assert window.send("a", 1, 1) == 1
     assert window.send("b", 2, 2) == 2
@@ -49,6 +49,7 @@ def test_other_qos_have_no_exchange(qos: int) -> None:
 
 
 def test_a_qos_1_exchange_ends_with_puback_once() -> None:
+    """[MQTT-4.3.2-3]"""
     window = OutboundWindow[str](1)
     packet_id = window.send("a", 1, 7)
     assert window.puback(packet_id) == "a"
@@ -57,7 +58,7 @@ def test_a_qos_1_exchange_ends_with_puback_once() -> None:
 
 
 def test_a_qos_2_exchange_ends_with_pubcomp_and_holds_its_place_until_then() -> None:
-    """[MQTT-4.3.3-6]"""
+    """[MQTT-4.3.3-6] [MQTT-4.3.3-3] [MQTT-4.3.3-5]"""
     window = OutboundWindow[str](1)
     packet_id = window.send("a", 2, 7)
     assert window.pubrec(packet_id) == (PubRecOutcome.FIRST, "a")
@@ -70,6 +71,7 @@ def test_a_qos_2_exchange_ends_with_pubcomp_and_holds_its_place_until_then() -> 
 
 
 def test_a_failed_pubrec_ends_the_exchange() -> None:
+    """[MQTT-4.4.0-2]"""
     window = OutboundWindow[str](1)
     packet_id = window.send("a", 2)
     assert window.pubrec_failed(packet_id) == "a"
@@ -107,6 +109,7 @@ def test_an_entry_waits_while_its_packet_id_is_in_use() -> None:
 
 
 def test_messages_in_memory_get_the_next_free_id() -> None:
+    """[MQTT-4.3.2-1] [MQTT-4.3.3-1]"""
     window = OutboundWindow[str](PACKET_IDS_MAX)
     window.send("stored", 1, 2)
     assert [window.send("m", 1) for _ in range(3)] == [1, 3, 4]
@@ -129,7 +132,7 @@ def test_every_packet_id_can_be_in_use_at_once() -> None:
 
 
 def test_in_flight_keeps_the_order_of_sending() -> None:
-    """[MQTT-4.6.0-1]"""
+    """[MQTT-4.6.0-5]"""
     window = OutboundWindow[str](9)
     for sequence in (65_534, 65_535, 65_536, 65_537):
         window.send("x", 2, sequence)
@@ -174,6 +177,7 @@ def test_clearing_frees_everything() -> None:
 def test_whatever_the_client_answers_ids_are_unique_and_bounded(
     steps: list[tuple[str, int, int]], receive_maximum: int
 ) -> None:
+    """[MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1] [3.1.1 MQTT-2.3.1-4]"""
     window = OutboundWindow[int](receive_maximum)
     ended: set[int] = set()
     for number, (step, packet_id, qos) in enumerate(steps):

@@ -30,5 +30,5 @@ def test_no_will_is_never_due() -> None:
 def test_a_will_is_due_after_its_delay_or_with_the_end_of_its_session(
     delay_s: int | None, expiry_interval_s: int, expected: float
 ) -> None:
-    """[MQTT-3.1.3-9]"""
+    """[MQTT-3.1.2-8]"""
     assert due_at(will(delay_s), expiry_interval_s, 1_000.0) == expected

@@ -33,6 +33,7 @@ from unit.mqtt_broker.store.harness import (
 
 class ClaimsContract(Joined):
     async def test_the_first_claim_makes_the_session(self, node: Node) -> None:
+        """[MQTT-3.1.2-6]"""
         result = await node.do(claim(will=WILL))
         assert isinstance(result, Claimed)
         assert (result.present, result.previous_owner, result.lapsed_will, result.queued) == (False, None, None, 0)
@@ -41,7 +42,7 @@ class ClaimsContract(Joined):
         assert (record.will_due_at, record.expires_at, record.sent_up_to) == (None, None, 0)
 
     async def test_a_resumed_session_keeps_what_it_holds_and_gets_a_higher_epoch(self, node: Node) -> None:
-        """[MQTT-3.1.2-5]"""
+        """[MQTT-3.1.2-5] [3.1.1 MQTT-3.1.2-4]"""
         first = await node.claim()
         kept = Subscription(filter="t", qos=2, identifier=5, no_local=True, generation=3, muted=True)
         marker = Marker(client_id="a", epoch=first.epoch, packet_id=7)
@@ -72,7 +73,7 @@ class ClaimsContract(Joined):
         assert (result.present, result.previous_owner, result.record.owner) == (True, "node-0", "node-1")
 
     async def test_clean_start_ends_the_old_session(self, node: Node) -> None:
-        """[MQTT-3.1.2-4]"""
+        """[MQTT-3.1.2-4] [3.1.1 MQTT-3.1.2-6]"""
         old = await node.claim()
         await node.commit(subscribe(old, Subscription(filter="t")))
         await node.publish(old, b"1", b"2")
@@ -87,6 +88,7 @@ class ClaimsContract(Joined):
         assert await node.publish(new, b"3") == [1]
 
     async def test_an_incarnation_is_never_used_again(self, node: Node) -> None:
+        """[3.1.1 MQTT-3.1.2-6]"""
         seen = set()
         for _ in range(3):
             record = await node.claim(clean_start=True)
@@ -126,6 +128,17 @@ class ClaimsContract(Joined):
         """The claimer would publish it under its own name otherwise."""
         record = await node.claim(will=WILL)
         await node.do(detach(record, 0, node.store.now()))
+        stranger = claim(facts=facts(username="other"))
+        assert await node.do(stranger) == ClaimRefused()
+        await node.do(Accept(message=message(), fires_will_of=("a", record.incarnation)))
+        assert isinstance(await node.do(stranger), Claimed)
+
+    async def test_another_principal_waits_for_the_will_of_an_expired_session_too(
+        self, node: Node, world: World
+    ) -> None:
+        record = await node.claim(will=WILL)
+        await node.do(detach(record, 10, node.store.now() + 10))
+        world.clock.time += 10
         stranger = claim(facts=facts(username="other"))
         assert await node.do(stranger) == ClaimRefused()
         await node.do(Accept(message=message(), fires_will_of=("a", record.incarnation)))

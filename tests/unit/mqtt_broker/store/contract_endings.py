@@ -32,6 +32,7 @@ class EndingsContract(Joined):
     # The end of a connection: wills, expiry, due ----------------------------------------------------------------------
 
     async def test_a_detached_session_has_no_owner_and_expires(self, node: Node, world: World) -> None:
+        """[MQTT-4.1.0-2]"""
         record = await node.claim()
         await node.do(detach(record, 50))
         record = await node.record()
@@ -54,6 +55,7 @@ class EndingsContract(Joined):
         assert result.present
 
     async def test_expiry_0_ends_the_session_with_the_connection(self, node: Node) -> None:
+        """[MQTT-4.1.0-2] [3.1.1 MQTT-3.1.2-6]"""
         record = await node.claim()
         await node.publish(record, b"1")
         assert await node.do(detach(record, 0)) == Done()
@@ -69,7 +71,7 @@ class EndingsContract(Joined):
         assert (due.expiries, due.next_at) == ((), None)
 
     async def test_a_will_comes_due_is_fired_once_and_is_gone(self, node: Node, world: World) -> None:
-        """[MQTT-3.1.2-8] [MQTT-3.1.2-10]"""
+        """[MQTT-3.1.2-8] [MQTT-3.1.2-10] [3.1.1 MQTT-3.1.2-10]"""
         record, receiver = await node.claim(will=WILL), await node.claim("b")
         await node.do(detach(record, 100, node.store.now() + 5))
         due = await node.store.due()
@@ -145,7 +147,7 @@ class EndingsContract(Joined):
         assert (await node.store.due()).wills == ()
 
     async def test_a_clean_start_makes_a_delayed_will_owed(self, node: Node) -> None:
-        """[MQTT-3.1.3-9]"""
+        """[MQTT-3.1.2-8]"""
         record = await node.claim(will=WILL)
         await node.do(detach(record, 100, node.store.now() + 50))
         result = await node.do(claim(clean_start=True))
@@ -187,7 +189,9 @@ class EndingsContract(Joined):
     # Retained messages ------------------------------------------------------------------------------------------------
 
     async def test_a_retained_message_is_kept_replaced_and_deleted(self, node: Node) -> None:
-        """[MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]"""
+        """[MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7] [3.1.1 MQTT-3.3.1-5] [3.1.1 MQTT-3.3.1-10]
+        [3.1.1 MQTT-3.3.1-11]
+        """
         for payload, expected in ((b"1", [b"1"]), (b"2", [b"2"]), (b"", [])):
             await node.do(Accept(message=message(payload, topic="r"), retain=True))
             assert [found.payload for found in await node.store.read_retained(["r", "none"])] == expected

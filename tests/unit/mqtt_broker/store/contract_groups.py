@@ -86,7 +86,7 @@ class GroupsContract(Joined):
     async def test_an_entry_taken_has_the_lower_qos(
         self, node: Node, published: int, granted: int, expected: int
     ) -> None:
-        """[MQTT-3.8.4-8]"""
+        """[MQTT-3.8.4-8] [MQTT-4.8.2-3]"""
         record = await node.claim()
         await node.commit(subscribe(record, SHARED), *to_crew(b"1", qos=published))
         result = await node.do(take(record, 5, qos=granted))
@@ -113,7 +113,7 @@ class GroupsContract(Joined):
         assert await node.do(take(record, 1)) == Taken(())
 
     async def test_what_a_lost_member_took_goes_back_in_order(self, node: Node) -> None:
-        """[MQTT-4.8.2-5]: QoS 1 goes to another member, sent or not."""
+        """MQTT 5.0, 4.8.2: QoS 1 goes to another member, sent or not."""
         a, b = await node.claim("a"), await node.claim("b")
         await node.commit(subscribe(a, SHARED), subscribe(b, SHARED), *to_crew(b"1", b"2", b"3", b"4", b"5"))
         await node.commit(take(a, 1), take(b, 2), take(a, 1))
@@ -127,7 +127,7 @@ class GroupsContract(Joined):
         assert result.left == 0
 
     async def test_qos_2_that_was_sent_stays_with_its_member_and_unsent_goes_back(self, node: Node) -> None:
-        """[MQTT-4.8.2-4]"""
+        """[MQTT-4.8.2-4] [MQTT-4.8.2-5]"""
         record = await node.claim()
         await node.commit(subscribe(record, SHARED), *to_crew(b"1", b"2", qos=2))
         await node.commit(take(record, 2), mark(record, 1), give_back(record))

@@ -10,10 +10,20 @@ from typing import Any
 
 import pytest
 
-from mqtt_broker.session.session import Subscription
+from mqtt_broker.session.message import Message
+from mqtt_broker.session.session import QueueBounds, Subscription
 from mqtt_broker.store import queues, schema, sessions, subscriptions
 from mqtt_broker.store.embedded import DUE_MAX, EmbeddedStore
-from mqtt_broker.store.ports import Accept, Accepted, Done, Fenced, Membership, StoreMismatch, StoreUnavailable
+from mqtt_broker.store.ports import (
+    Accept,
+    Accepted,
+    Done,
+    Fenced,
+    Membership,
+    StoreFull,
+    StoreMismatch,
+    StoreUnavailable,
+)
 from unit.mqtt_broker.store.failing import Failing, io_error
 from unit.mqtt_broker.store.harness import (
     SHARED,
@@ -246,6 +256,15 @@ async def test_a_bug_is_not_taken_for_a_failing_disk(node: Node) -> None:
         await node.store.commit(node.membership, 1, [claim("new")])
 
 
+async def test_counters_that_disagree_with_the_rows_are_a_bug_and_no_endless_search(node: Node) -> None:
+    bounds = QueueBounds(messages_max=1, bytes_max=1_000, overflow="DropOldest")
+    record = await node.claim(bounds=bounds)
+    await node.publish(record, b"1")
+    connection_of(node).execute("DELETE FROM queue")
+    with pytest.raises(AssertionError, match="disagree"):
+        await node.publish(record, b"2")
+
+
 async def test_a_joining_node_is_undone_too_when_the_disk_fails(node: Node) -> None:
     record = await node.claim()
     assert isinstance(node.store, EmbeddedStore)
@@ -342,3 +361,27 @@ def test_the_schema_names_itself_in_the_file(path: Path) -> None:
     assert connection.execute("PRAGMA application_id").fetchone() == (schema.APPLICATION_ID,)
     assert connection.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA_VERSION,)
     connection.close()
+
+
+async def test_a_store_grows_no_larger_than_it_may_and_takes_writes_again_after_it_was_drained(tmp_path: Path) -> None:
+    bytes_max = 1024 * 1024
+    file = tmp_path / "store.sqlite"
+    store = await EmbeddedStore.open(f"sqlite:{file}", bytes_max=bytes_max)
+    me = await store.join("n0", "w")
+
+    def retain(number: int, payload: bytes) -> Accept:
+        return Accept(message=Message(topic=f"t/{number}", payload=payload, qos=1, retain=True), retain=True)
+
+    async def fill() -> int:
+        for number in range(1, 100):
+            try:
+                await store.commit(me, number, [retain(number, b"x" * 65_536)])
+            except StoreFull:
+                return number
+        raise AssertionError("a hundred times 64 KiB went into 1 MiB")
+
+    number = await fill()
+    assert file.stat().st_size <= bytes_max
+    await store.commit(me, number, [retain(kept, b"") for kept in range(1, number)])
+    assert await store.commit(me, number + 1, [retain(number, b"x" * 65_536)]) == (Accepted(),)
+    await store.close()

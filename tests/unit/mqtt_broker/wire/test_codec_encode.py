@@ -61,7 +61,7 @@ def test_mqtt_3_gets_what_it_has_words_for(packet: Packet, expected: str, versio
 @pytest.mark.parametrize("version", [V3_1, V3_1_1])
 @pytest.mark.parametrize("reason", [ReasonCode.NOT_AUTHORIZED, ReasonCode.QUOTA_EXCEEDED, ReasonCode.UNSPECIFIED_ERROR])
 def test_every_failure_of_a_subscription_is_0x80_in_mqtt_3(reason: ReasonCode, version: ProtocolVersion) -> None:
-    """MQTT 3.1.1 [MQTT-3.9.3-2]"""
+    """[3.1.1 MQTT-3.9.3-2]"""
     assert encode(SubAck(1, (reason, ReasonCode.GRANTED_QOS_2)), version) == bytes.fromhex("90 04 0001 80 02")
 
 
@@ -78,7 +78,7 @@ def test_auth_cannot_be_said_in_mqtt_3(version: ProtocolVersion) -> None:
 
 @pytest.mark.parametrize("version", [V3_1, V3_1_1])
 def test_refusal_without_a_return_code_cannot_be_said_in_mqtt_3(version: ProtocolVersion) -> None:
-    """MQTT 3.1.1 [MQTT-3.2.2-6]"""
+    """[3.1.1 MQTT-3.2.2-6]"""
     with pytest.raises(ValueError, match="PROTOCOL_ERROR"):
         encode(ConnAck(session_present=False, reason=ReasonCode.PROTOCOL_ERROR), version)
 

@@ -91,7 +91,7 @@ def test_anything_before_connect_is_refused_at_its_header(packet_type: PacketTyp
 def test_flags_other_than_the_lawful_ones_are_malformed(
     packet_type: PacketType, lawful: set[int], version: ProtocolVersion
 ) -> None:
-    """MQTT 5.0 [MQTT-2.1.3-1], MQTT 3.1.1 [MQTT-2.2.2-1], [MQTT-2.2.2-2]; judged before the body is there."""
+    """[MQTT-2.1.3-1], [3.1.1 MQTT-2.2.2-1], [3.1.1 MQTT-2.2.2-2]; judged before the body is there."""
     if version is V3_1_1 and packet_type is PacketType.AUTH:
         lawful = set()
     for flags in range(16):
@@ -104,7 +104,10 @@ def test_flags_other_than_the_lawful_ones_are_malformed(
 
 @pytest.mark.parametrize("first", [0x6A, 0x8A, 0xAA])
 def test_repetition_mark_of_mqtt_3_1_is_refused_by_its_successors(first: int) -> None:
-    """MQTT 3.1, 2.1 has DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE; [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1]"""
+    """[MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [3.1.1 MQTT-3.6.1-1] [3.1.1 MQTT-3.8.1-1] [3.1.1 MQTT-3.10.1-1]
+
+    MQTT 3.1, 2.1 has DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE; [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1]
+    """
     assert decode(bytes((first, 0x7F)), 0, V3_1, PACKET_BYTES_MAX) is None
     assert refusal(bytes((first, 0x7F)), V3_1_1) is MALFORMED
     assert refusal(bytes((first, 0x7F)), V5) is MALFORMED
@@ -195,10 +198,10 @@ def test_unknown_protocol_name_or_level_is_an_unsupported_version(name_and_level
             (0b0000_0001, "MQTT-3.1.2-3"),
             (0b1111_0111, "MQTT-3.1.2-3"),
             (0b0001_1100, "MQTT-3.1.2-12, 3.1.1 MQTT-3.1.2-14"),
-            (0b0000_1000, "MQTT-3.1.2-11, 3.1.1 MQTT-3.1.2-11, MQTT-3.1.2-13"),
-            (0b0001_0000, "MQTT-3.1.2-11, 3.1.1 MQTT-3.1.2-11, MQTT-3.1.2-13"),
-            (0b0001_1000, "MQTT-3.1.2-11, 3.1.1 MQTT-3.1.2-11, MQTT-3.1.2-13"),
-            (0b0010_0000, "MQTT-3.1.2-13, 3.1.1 MQTT-3.1.2-11, MQTT-3.1.2-15"),
+            (0b0000_1000, "MQTT-3.1.2-11, 3.1.1 MQTT-3.1.2-11, 3.1.1 MQTT-3.1.2-13"),
+            (0b0001_0000, "MQTT-3.1.2-11, 3.1.1 MQTT-3.1.2-11, 3.1.1 MQTT-3.1.2-13"),
+            (0b0001_1000, "MQTT-3.1.2-11, 3.1.1 MQTT-3.1.2-11, 3.1.1 MQTT-3.1.2-13"),
+            (0b0010_0000, "MQTT-3.1.2-13, 3.1.1 MQTT-3.1.2-11, 3.1.1 MQTT-3.1.2-15"),
             (0b0100_0000, "3.1.1 MQTT-3.1.2-22"),
         ]
         if not (level == "05" and flags == 0b0100_0000)
@@ -237,7 +240,7 @@ def test_connect_with_missing_or_broken_fields_is_malformed(body: str) -> None:
 @pytest.mark.parametrize("topic", ["0000", "0003 612f2b", "0001 23", "0003 612362"])
 @pytest.mark.parametrize("start", ["0004 4d515454 04 06 0000 0001 61", "0004 4d515454 05 06 0000 00 0001 61 00"])
 def test_will_topic_that_is_no_topic_name_is_refused(start: str, topic: str) -> None:
-    """[MQTT-4.7.0-1], [MQTT-4.7.3-1]"""
+    """[MQTT-4.7.0-1] [MQTT-4.7.3-1] [3.1.1 MQTT-4.7.1-1]"""
     assert refusal(connect(f"{start} {topic} 0000"), None) is ReasonCode.TOPIC_NAME_INVALID
 
 
@@ -260,7 +263,7 @@ def test_user_properties_of_connect_and_will_share_one_bound() -> None:
 
 
 def test_password_without_user_name_is_lawful_in_mqtt_5() -> None:
-    """MQTT 5.0, 3.1.2.9 lifts MQTT 3.1.1 [MQTT-3.1.2-22]."""
+    """MQTT 5.0, 3.1.2.9 lifts [3.1.1 MQTT-3.1.2-22]."""
     assert decode(connect("0004 4d515454 05 42 0000 00 0000 0001 70"), 0, None, PACKET_BYTES_MAX) is not None
 
 
@@ -341,7 +344,7 @@ def test_publish_against_the_law_is_refused(
 @pytest.mark.parametrize("version", [V3_1_1, V5])
 @pytest.mark.parametrize("first", [0x40, 0x50, 0x62, 0x70, 0x82, 0x90, 0xA2, 0xB0])
 def test_packet_identifier_that_is_zero_or_missing_is_refused(first: int, version: ProtocolVersion) -> None:
-    """[MQTT-2.2.1-3] to [MQTT-2.2.1-6], MQTT 3.1.1 [MQTT-2.3.1-1]"""
+    """[MQTT-2.2.1-3..6], [3.1.1 MQTT-2.3.1-1]"""
     assert refusal(framed(first, "0000"), version) is PROTOCOL_ERROR
     assert refusal(framed(first, "00"), version) is MALFORMED
     assert refusal(framed(first, ""), version) is MALFORMED
@@ -374,7 +377,7 @@ def test_every_reason_code_outside_of_the_packets_table_is_a_protocol_error(
 
 @pytest.mark.parametrize("version", [V3_1, V3_1_1])
 def test_suback_return_code_that_mqtt_3_reserves_is_a_protocol_error(version: ProtocolVersion) -> None:
-    """MQTT 3.1.1 [MQTT-3.9.3-2]"""
+    """[3.1.1 MQTT-3.9.3-2]"""
     for code in range(256):
         packet = framed(0x90, f"0001 {code:02x}")
         if code in (0, 1, 2, 0x80):
@@ -409,9 +412,9 @@ def test_acknowledgement_of_no_filter_is_a_protocol_error(version: ProtocolVersi
         pytest.param(V5, 0x82, "0001 00 0001 ff 00", MALFORMED, id="MQTT-3.8.3-1 filter no UTF-8"),
         pytest.param(V5, 0xA2, "0001 00 0001 ff", MALFORMED, id="MQTT-3.10.3-1 filter no UTF-8"),
         pytest.param(V3_1_1, 0x82, "0001 0001 61", MALFORMED, id="3.1.1 no requested QoS"),
-        pytest.param(V3_1_1, 0x82, "0001 0001 61 03", MALFORMED, id="3.1.1 MQTT-3-8.3-4 QoS 3"),
-        pytest.param(V3_1_1, 0x82, "0001 0001 61 04", MALFORMED, id="3.1.1 MQTT-3-8.3-4 reserved bit 2"),
-        pytest.param(V3_1_1, 0x82, "0001 0001 61 81", MALFORMED, id="3.1.1 MQTT-3-8.3-4 reserved bit 7"),
+        pytest.param(V3_1_1, 0x82, "0001 0001 61 03", MALFORMED, id="3.1.1 MQTT-3.8.3-4 QoS 3"),
+        pytest.param(V3_1_1, 0x82, "0001 0001 61 04", MALFORMED, id="3.1.1 MQTT-3.8.3-4 reserved bit 2"),
+        pytest.param(V3_1_1, 0x82, "0001 0001 61 81", MALFORMED, id="3.1.1 MQTT-3.8.3-4 reserved bit 7"),
         pytest.param(V5, 0x82, "0001 00 0001 61 40", MALFORMED, id="5.0 MQTT-3.8.3-5 reserved bit 6"),
         pytest.param(V5, 0x82, "0001 00 0001 61 80", MALFORMED, id="5.0 MQTT-3.8.3-5 reserved bit 7"),
         pytest.param(V5, 0x82, "0001 00 0001 61 03", PROTOCOL_ERROR, id="5.0 3.8.3.1 QoS 3"),

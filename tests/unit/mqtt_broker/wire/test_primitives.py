@@ -124,7 +124,7 @@ def test_part_ends_where_it_was_told_and_the_reader_goes_on_behind_it() -> None:
 
 
 def test_packet_identifier_zero_is_a_protocol_error() -> None:
-    """[MQTT-2.2.1-3], MQTT 3.1.1 [MQTT-2.3.1-1]"""
+    """[MQTT-2.2.1-3], [3.1.1 MQTT-2.3.1-1]"""
     with pytest.raises(Violation) as caught:
         reader(b"\x00\x00").packet_id()
     assert caught.value.reason is ReasonCode.PROTOCOL_ERROR
@@ -148,7 +148,7 @@ def test_packet_identifier_zero_is_a_protocol_error() -> None:
     ],
 )
 def test_string_that_is_not_well_formed_is_malformed(encoded: bytes) -> None:
-    """[MQTT-1.5.4-1], MQTT 3.1.1 [MQTT-1.5.3-1]"""
+    """[MQTT-1.5.4-1], [3.1.1 MQTT-1.5.3-1]"""
     with pytest.raises(Violation) as caught:
         reader(string_field(b"a" + encoded + b"b")).string("name")
     assert_malformed(caught)
@@ -177,7 +177,7 @@ def test_string_that_is_not_well_formed_is_malformed(encoded: bytes) -> None:
     ids=lambda code_point: f"U+{code_point:04X}",
 )
 def test_string_with_a_forbidden_character_is_malformed(code_point: int) -> None:
-    """[MQTT-1.5.4-2], MQTT 3.1.1 [MQTT-1.5.3-2], and what MQTT 5.0, 1.5.4 lets a receiver refuse."""
+    """[MQTT-1.5.4-2], [3.1.1 MQTT-1.5.3-2], and what MQTT 5.0, 1.5.4 lets a receiver refuse."""
     with pytest.raises(Violation) as caught:
         reader(string_field(f"a{chr(code_point)}".encode())).string("name")
     assert_malformed(caught)
@@ -192,12 +192,12 @@ def test_string_with_a_lawful_character_is_kept(text: str) -> None:
 
 
 def test_byte_order_mark_is_kept_as_a_character() -> None:
-    """[MQTT-1.5.4-3], MQTT 3.1.1 [MQTT-1.5.3-3]"""
+    """[MQTT-1.5.4-3], [3.1.1 MQTT-1.5.3-3]"""
     assert reader(string_field(b"\xef\xbb\xbfa\xef\xbb\xbf")).string("name") == "\ufeffa\ufeff"
 
 
 def test_strings_that_look_alike_stay_different() -> None:
-    """[MQTT-4.7.3-4]: nothing is normalised."""
+    """[MQTT-4.7.3-4] [3.1.1 MQTT-4.7.3-4]: nothing is normalised."""
     composed, decomposed = "\u00e9", "e\u0301"
 
     assert reader(encode_string(composed)).string("name") == composed

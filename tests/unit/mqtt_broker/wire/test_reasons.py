@@ -105,7 +105,7 @@ def test_reserved_return_code_means_nothing(code: int) -> None:
     ],
 )
 def test_reason_without_a_name_in_mqtt_3_takes_the_nearest_or_none(reason: ReasonCode, code: int | None) -> None:
-    """MQTT 3.1.1 [MQTT-3.2.2-6]: where none fits, the server closes without a CONNACK."""
+    """[3.1.1 MQTT-3.2.2-6]: where none fits, the server closes without a CONNACK."""
     assert return_code_of(reason) == code
 
 

@@ -35,7 +35,12 @@ def test_defaults_of_the_resource_are_the_defaults_of_the_node(broker: Any) -> N
     assert (settings.node, settings.world, settings.store) == ("plant-0", "w", "sqlite:/d/s")
     assert (settings.policy_file, settings.admin_socket) == ("/d/p", "/d/a")
     (listener,) = settings.listeners
-    assert (listener.name, listener.host, listener.port, listener.max_connections) == ("mqtts", "127.0.0.1", 8883, 20_000)
+    assert (listener.name, listener.host, listener.port, listener.max_connections) == (
+        "mqtts",
+        "127.0.0.1",
+        8883,
+        20_000,
+    )
     assert listener.authentication is None
     assert settings.authentication == (AuthenticationSettings(name="passwords", type="Password"),)
 
@@ -116,7 +121,9 @@ def test_the_chain_keeps_its_order_and_its_entries(broker: Any) -> None:
 
 
 def test_no_chain_of_the_broker_is_an_empty_one(broker: Any) -> None:
-    document = broker(listeners=[{"name": "mqtts", "port": 1, "tls": {}, "authentication": [{"name": "p", "type": "Password"}]}])
+    document = broker(
+        listeners=[{"name": "mqtts", "port": 1, "tls": {}, "authentication": [{"name": "p", "type": "Password"}]}]
+    )
     del document["spec"]["authentication"]
     assert settings_of(document).authentication == ()
 

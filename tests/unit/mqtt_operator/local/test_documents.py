@@ -1,5 +1,6 @@
 """YAML files become documents that know their lines; whatever is no such file is a mistake, never an exception."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,5 +123,5 @@ def test_a_folder_that_cannot_be_listed_is_unknown_not_empty(folder: Any, monkey
         onerror(PermissionError(13, "Permission denied", str(top / "sub")))
         return []
 
-    monkeypatch.setattr(documents.os, "walk", walk)
+    monkeypatch.setattr(os, "walk", walk)
     assert messages(folder) == ["sub: cannot be listed: Permission denied; check its permissions"]

@@ -127,7 +127,9 @@ def test_an_object_of_a_missing_broker_names_the_reference(
 
 def test_an_object_of_another_namespace_cannot_attach_itself(folder: Any, broker: Any, permission: Any) -> None:
     folder.put("a.yaml", broker())
-    folder.put("b.yaml", permission(metadata={"namespace": "other"}, brokerRef={"name": "plant", "namespace": "default"}))
+    folder.put(
+        "b.yaml", permission(metadata={"namespace": "other"}, brokerRef={"name": "plant", "namespace": "default"})
+    )
     mistake = sole_mistake(folder)
     assert mistake.field == "spec.brokerRef.namespace"
     assert "move this object to namespace default" in mistake.message
@@ -254,7 +256,10 @@ def test_a_tls_secret_without_a_key_names_what_is_missing(folder: Any, broker: A
 def test_client_cas_and_crls_must_exist_and_be_pem(folder: Any, broker: Any) -> None:
     tls = {
         "clientAuth": "Required",
-        "clientCARefs": [{"kind": "ConfigMap", "name": "ca", "key": "ca.crt"}, {"kind": "Secret", "name": "no", "key": "k"}],
+        "clientCARefs": [
+            {"kind": "ConfigMap", "name": "ca", "key": "ca.crt"},
+            {"kind": "Secret", "name": "no", "key": "k"},
+        ],
         "crl": {"ref": {"kind": "ConfigMap", "name": "ca", "key": "crl"}},
     }
     authorities = {"kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": "junk", "crl": "junk"}}
@@ -268,7 +273,9 @@ def test_client_cas_and_crls_must_exist_and_be_pem(folder: Any, broker: Any) -> 
 
 def test_secret_values_may_be_base64_and_plain_text_wins(folder: Any, broker: Any) -> None:
     data = {"a": base64.b64encode(b"\x00\xff").decode(), "b": base64.b64encode(b"old").decode()}
-    folder.put("a.yaml", broker(), {"kind": "Secret", "metadata": {"name": "s"}, "data": data, "stringData": {"b": "new"}})
+    folder.put(
+        "a.yaml", broker(), {"kind": "Secret", "metadata": {"name": "s"}, "data": data, "stringData": {"b": "new"}}
+    )
     (values,) = folder.read().data.values()
     assert values.data == {"a": b"\x00\xff", "b": b"new"}
 

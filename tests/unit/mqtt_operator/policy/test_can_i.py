@@ -26,8 +26,9 @@ POLICY = Policy(
 )
 
 
-def publish(username: str, topic: str, *, client_id: str | None = None, **who: str) -> Answer:
-    question = Question(who=Who(username=username, **who), activity=Activity.PUBLISH, topic=topic, client_id=client_id)
+def publish(username: str, topic: str, *, client_id: str | None = None, certificate_cn: str = "") -> Answer:
+    who = Who(username=username, certificate_cn=certificate_cn)
+    question = Question(who=who, activity=Activity.PUBLISH, topic=topic, client_id=client_id)
     return can_i(POLICY, question)
 
 

@@ -20,7 +20,9 @@ from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission, parse_do
 from mqtt_operator.policy.compile import compile_policy
 
 
-def compiled(*documents: dict[str, Any], passwords: dict[str, tuple[str, ...]] | None = None, revision: int = 1) -> Policy:
+def compiled(
+    *documents: dict[str, Any], passwords: dict[str, tuple[str, ...]] | None = None, revision: int = 1
+) -> Policy:
     """Of the one broker among the documents."""
     objects = [parse_document(document) for document in documents]
     (broker,) = [each for each in objects if isinstance(each, MQTTBroker)]
@@ -36,7 +38,8 @@ def granted(policy: Policy, username: str) -> list[str]:
 def test_without_permissions_nobody_may_do_anything(broker: Any, client: Any) -> None:
     policy = compiled(broker(), client())
     assert policy.default_effect is Effect.DENY
-    assert policy.rules == policy.authenticated == policy.anonymous == policy.principals["pump-7"].rules == ()
+    assert policy.rules == ()
+    assert policy.authenticated == policy.anonymous == policy.principals["pump-7"].rules == ()
 
 
 def test_the_blocklist_must_be_asked_for(broker: Any) -> None:
@@ -69,7 +72,12 @@ def test_what_is_compiled_can_be_read_by_a_node(broker: Any, client: Any, permis
 
 def test_a_username_claimed_twice_belongs_to_nobody(broker: Any, client: Any, permission: Any) -> None:
     policy = compiled(
-        broker(), client("pump-7"), client("b", username="pump-7"), client("c"), permission(), passwords={"pump-7": ("x",)}
+        broker(),
+        client("pump-7"),
+        client("b", username="pump-7"),
+        client("c"),
+        permission(),
+        passwords={"pump-7": ("x",)},
     )
     assert set(policy.principals) == {"c"}
 
@@ -219,9 +227,7 @@ def test_a_reference_without_namespace_means_the_objects_own(broker: Any, client
 
 
 @pytest.mark.parametrize("make", ["client", "permission"])
-def test_another_namespace_cannot_attach_itself(
-    broker: Any, client: Any, permission: Any, make: str
-) -> None:
+def test_another_namespace_cannot_attach_itself(broker: Any, client: Any, permission: Any, make: str) -> None:
     foreign = {"metadata": {"namespace": "other"}, "brokerRef": {"name": "plant", "namespace": "default"}}
     member = {"client": client, "permission": permission}[make](**foreign)
     policy = compiled(broker(), member)

@@ -1,0 +1,411 @@
+"""The fast lane: runs of PUBLISH packets whose answer is known already. A cache of the slow road, and nothing more.
+
+A *flow* is what the slow road decided for one connection, topic, QoS and set of properties: may it be published, who
+receives it, in which form. It is kept with the versions it was decided under, and asked again as soon as one of them
+moved: the publisher's rights, the part of the subscription tree its topic falls in, and - where a deny rule
+overlaps a receiver's filter - the policy as a whole. Whatever needs a decision or the store misses, and takes the slow
+road: retained messages, QoS 2, message expiry, shared subscriptions, QoS 1 to sessions that outlive their connection.
+
+Nobody but client.py knows that this exists. tests/unit/mqtt_broker/node/test_fastlane.py feeds the same bytes to both
+roads and demands equal effects.
+"""
+
+import sys
+from array import array
+from collections.abc import Sequence
+from struct import Struct as Layout
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mqtt_api.node_settings import MQTTSettings
+from mqtt_api.policy import Policy, Rights
+from mqtt_api.topics import TopicError, validate_topic_name
+from mqtt_broker.node import groups
+from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.live import LiveSession
+from mqtt_broker.node.outlet import Delivery, Outlet
+from mqtt_broker.routing.delivery import Receiver
+from mqtt_broker.session.message import Message, from_publish
+from mqtt_broker.wire.codec import decode, encode, read_header
+from mqtt_broker.wire.errors import Violation
+from mqtt_broker.wire.packets import NO_PROPERTIES, ProtocolVersion, Publish
+from mqtt_broker.wire.primitives import encode_variable_byte_integer
+from mqtt_broker.wire.reasons import ReasonCode
+
+if TYPE_CHECKING:
+    from mqtt_broker.node.client import ClientConnection
+
+FLOWS_MAX = 4_096  # kept for one connection; one that publishes to more topics than that is not a stream
+SEEN_MAX = 4_096  # topics seen once: a flow is worth its making the second time
+
+QOS_0, QOS_1, PUBACK = 0x30, 0x32, 0x40  # first bytes: no DUP, no RETAIN [MQTT-3.3.1-2]
+PUBACK_BYTES = 4
+PUBACK_HEAD = 0x4002  # type and remaining length of the short form, read as one number
+_ID = Layout(">H")
+_ID_BYTES = tuple(_ID.pack(number) for number in range(65_536))
+
+
+class _Form:
+    """One way in which a flow's messages go out, and who gets them so. `verbatim`: the bytes as they came."""
+
+    __slots__ = ("after_id", "first_byte", "identifiers", "qos", "sessions", "topic", "verbatim")
+
+    def __init__(
+        self, qos: int, identifiers: tuple[int, ...], topic: bytes, after_id: bytes, *, verbatim: bool
+    ) -> None:
+        self.qos = qos
+        self.identifiers = identifiers
+        self.first_byte = QOS_1 if qos else QOS_0
+        self.topic = topic
+        self.after_id = after_id
+        self.verbatim = verbatim
+        self.sessions: list[LiveSession] = []
+
+    def head(self, payload_bytes: int) -> bytes:
+        """Everything before the packet id: fixed header and topic name."""
+        rest = len(self.topic) + (2 if self.qos else 0) + len(self.after_id) + payload_bytes
+        return bytes((self.first_byte,)) + encode_variable_byte_integer(rest) + self.topic
+
+
+class _Flow:
+    """The slow road's answer, the versions it holds under, and the forms in which it is carried out.
+
+    `message` is what the answer was given for: its payload aside, every message of the flow is the same. None: the
+    flow is known to need the slow road.
+    """
+
+    __slots__ = ("alias_changes", "asks_policy", "bucket", "forms", "message", "policy", "puback", "rights", "version")
+
+    def __init__(self, hub: Hub, rights: Rights, topic: str, alias_changes: int | None) -> None:
+        self.rights = rights
+        self.policy: Policy | None = hub.policy
+        self.asks_policy = False
+        self.bucket = hub.tree.bucket(topic)
+        self.version = hub.tree.version_at(self.bucket)
+        self.alias_changes = alias_changes
+        self.message: Message | None = None
+        self.forms: list[_Form] = []
+        self.puback = (b"\x40\x02", b"")
+
+
+class FastLane:
+    """The flows of one publishing connection. Made when its CONNECT was accepted; dropped with it."""
+
+    __slots__ = ("_client", "_flows_qos0", "_flows_qos1", "_hub", "_packet_bytes_max", "_seen", "_version")
+
+    def __init__(self, client: "ClientConnection", limits: MQTTSettings) -> None:
+        self._client = client
+        self._hub = client.hub
+        self._version = client.connection.version or ProtocolVersion.V3_1_1
+        self._packet_bytes_max = limits.packet_bytes_max
+        self._flows_qos0: dict[bytes, _Flow] = {}
+        self._flows_qos1: dict[bytes, _Flow] = {}
+        self._seen: set[bytes] = set()
+
+    def run(self, data: bytes, position: int) -> int:
+        """Carry out the packets from `position` on for as long as their flows are known; return where that ends.
+
+        The packet there is the slow road's, or incomplete.
+        """
+        end = len(data)
+        while position < end:
+            first_byte = data[position]
+            if first_byte == PUBACK:
+                after = self._pubacks(data, position, end)
+            elif first_byte in (QOS_0, QOS_1):
+                after = self._publishes(data, position, end, first_byte)
+            else:
+                break
+            if after == position:
+                break
+            position = after
+        return position
+
+    # PUBLISH ---------------------------------------------------------------------------------------------------------
+
+    def _publishes(self, data: bytes, start: int, end: int, first_byte: int) -> int:
+        """One run: this packet and those behind it that differ in nothing but packet id and payload."""
+        if self._client.order:  # what came before still waits for the store: this waits behind it
+            return start
+        extent = _body_of(data, start, end)
+        if extent is None:
+            return start
+        position, size = extent
+        if size > self._packet_bytes_max:
+            return start
+        topic_end = position + 2 + (data[position] << 8 | data[position + 1])
+        after_id = topic_end + 2 if first_byte == QOS_1 else topic_end
+        payload = after_id
+        if self._version is ProtocolVersion.V5:
+            if after_id >= start + size or data[after_id] >= 0x80:
+                return start
+            payload = after_id + 1 + data[after_id]
+        if payload > start + size:
+            return start
+        key = data[position:topic_end]
+        if payload > after_id + 1:
+            key += data[after_id:payload]
+        flows = self._flows_qos1 if first_byte == QOS_1 else self._flows_qos0
+        flow = flows.get(key)
+        if flow is None or not self._holds(flow):
+            flow = self._learn(flows, key, data[start : start + size], was_known=flow is not None)
+        if flow is None or flow.message is None:
+            return start
+        if first_byte == QOS_0:
+            return self._run_qos0(flow, flow.message, data, start, payload - start, size, end)
+        return self._run_qos1(flow, flow.message, data, start, topic_end - start, payload - start, size, end)
+
+    def _run_qos0(
+        self, flow: _Flow, template: Message, data: bytes, start: int, payload_at: int, size: int, end: int
+    ) -> int:
+        head = data[start : start + payload_at]
+        stop, last = start + size, end - size
+        starts_with = data.startswith
+        while stop <= last and starts_with(head, stop):
+            stop += size
+        count = (stop - start) // size
+        self._hub.counters.messages_received += count
+        payloads: list[bytes] = []
+        for form in flow.forms:
+            if form.verbatim:
+                frames, frame_bytes = data[start:stop], size
+            else:
+                payloads = payloads or [data[at + payload_at : at + size] for at in range(start, stop, size)]
+                before = form.head(size - payload_at) + form.after_id
+                frames = before + before.join(payloads)
+                frame_bytes = len(before) + size - payload_at
+            for session in form.sessions:
+                outlet = session.outlet
+                if outlet is None:
+                    continue  # offline: nothing is promised to QoS 0
+                if not outlet.forward_qos0(frames, frame_bytes, count):
+                    payloads = payloads or [data[at + payload_at : at + size] for at in range(start, stop, size)]
+                    self._offer(template, form, outlet, payloads)
+        return stop
+
+    def _run_qos1(
+        self, flow: _Flow, template: Message, data: bytes, start: int, id_at: int, payload_at: int, size: int, end: int
+    ) -> int:
+        """Acknowledge, then forward: the order of the slow road."""
+        head = data[start : start + id_at]
+        between = data[start + id_at + 2 : start + payload_at]
+        ids: list[bytes] = []
+        payloads: list[bytes] = []
+        position, last = start, end - size
+        starts_with = data.startswith
+        while position <= last and starts_with(head, position) and starts_with(between, position + id_at + 2):
+            packet_id = data[position + id_at : position + id_at + 2]
+            if packet_id == b"\0\0":  # [MQTT-2.2.1-3]: the slow road says so
+                break
+            ids.append(packet_id)
+            payloads.append(data[position + payload_at : position + size])
+            position += size
+        if not ids:
+            return start
+        count = len(ids)
+        self._hub.counters.messages_received += count
+        opening, closing = flow.puback
+        self._client.connection.acknowledge(opening + (closing + opening).join(ids) + closing)
+        for form in flow.forms:
+            before = form.head(size - payload_at)
+            frame_bytes = len(before) + len(form.after_id) + size - payload_at + (2 if form.qos else 0)
+            if form.qos:
+                bodies = [form.after_id + payload for payload in payloads] if form.after_id else payloads
+                for session in form.sessions:
+                    self._send_qos1(template, form, session, before, bodies, frame_bytes, payloads)
+                continue
+            before += form.after_id
+            frames = before + before.join(payloads)
+            for session in form.sessions:
+                outlet = session.outlet
+                if outlet is not None and not outlet.forward_qos0(frames, frame_bytes, count):
+                    self._offer(template, form, outlet, payloads)
+        return position
+
+    def _send_qos1(
+        self,
+        template: Message,
+        form: _Form,
+        session: LiveSession,
+        before: bytes,
+        bodies: list[bytes],
+        frame_bytes: int,
+        payloads: list[bytes],
+    ) -> None:
+        """As many as the window takes at once; the rest waits in the outlet like everybody's."""
+        outlet = session.outlet
+        if outlet is None:
+            return
+        ids = outlet.begin_forgettable(len(bodies), frame_bytes)
+        if ids:
+            frames = [before + _ID_BYTES[i] + body for i, body in zip(ids, bodies, strict=False)]
+            outlet.forward_qos1(b"".join(frames), frame_bytes, len(ids))
+        if len(ids) < len(bodies):
+            self._offer(template, form, outlet, payloads[len(ids) :])
+
+    def _offer(self, template: Message, form: _Form, outlet: Outlet, payloads: list[bytes]) -> None:
+        """The outlet is not idle: these wait in it, as the slow road's would."""
+        offer = outlet.offer if form.qos else outlet.offer_qos0
+        for payload in payloads:
+            message = Message(
+                topic=template.topic,
+                payload=payload,
+                qos=template.qos,
+                properties=template.properties,
+                publisher=template.publisher,
+                username=template.username,
+            )
+            offer(
+                Delivery(
+                    message=message,
+                    qos=form.qos,
+                    retain=False,
+                    identifiers=form.identifiers,
+                    decided_under=self._hub.revision,
+                )
+            )
+
+    # PUBACK ----------------------------------------------------------------------------------------------------------
+
+    def _pubacks(self, data: bytes, start: int, end: int) -> int:
+        """A run of PUBACKs in their short form, for messages that this lane sent."""
+        if end - start < PUBACK_BYTES or data[start + 1] != PUBACK_BYTES - 2:
+            return start
+        outlet = self._client.outlet
+        if not outlet.is_forgettable(data[start + 2] << 8 | data[start + 3]):
+            return start
+        stop = start + (end - start) // PUBACK_BYTES * PUBACK_BYTES
+        numbers = array("H", data[start:stop])
+        if sys.byteorder == "little":
+            numbers.byteswap()
+        heads, ids = numbers[::2], numbers[1::2]
+        if heads.count(PUBACK_HEAD) != len(heads):
+            ids = ids[: next(index for index, head in enumerate(heads) if head != PUBACK_HEAD)]
+        if not outlet.finish_forgettable(ids):
+            ids = ids[:1]
+            outlet.finish_forgettable(ids)
+        if self._hub.group_backlog and self._client.session.has_shared:
+            groups.wake_all(self._hub, self._client.session)
+        return start + len(ids) * PUBACK_BYTES
+
+    # Flows -----------------------------------------------------------------------------------------------------------
+
+    def _holds(self, flow: _Flow) -> bool:
+        """True if nothing moved that the flow was decided by."""
+        hub = self._hub
+        return (
+            flow.rights is self._client.session.rights
+            and flow.version == hub.tree.version_at(flow.bucket)
+            and (not flow.asks_policy or flow.policy is hub.policy)
+            and (flow.alias_changes is None or flow.alias_changes == self._client.connection.alias_changes)
+        )
+
+    def _learn(self, flows: dict[bytes, _Flow], key: bytes, frame: bytes, *, was_known: bool) -> _Flow | None:
+        """Ask the slow road's parts once, the second time a key is seen; None: not yet, or not a flow at all."""
+        if not was_known and key not in self._seen:
+            if len(self._seen) >= SEEN_MAX:
+                self._seen.clear()
+            self._seen.add(key)
+            return None
+        packet = self._read(frame)
+        if packet is None:
+            return None
+        if len(flows) >= FLOWS_MAX:
+            flows.clear()
+        flow = flows[key] = self._decide(packet, frame)
+        return flow
+
+    def _read(self, frame: bytes) -> Publish | None:
+        """The packet, if it is one whose topic stands or is known by its alias."""
+        try:
+            decoded = decode(frame, 0, self._version, self._packet_bytes_max)
+        except Violation:
+            return None
+        if decoded is None or not isinstance(decoded[0], Publish):
+            return None
+        packet = decoded[0]
+        alias = packet.properties.topic_alias
+        if alias is None:
+            return packet if packet.topic else None
+        topic = self._client.connection.aliased_topic(alias)
+        if packet.topic or topic is None:
+            return None  # an alias that is set, or was never: the machine's business
+        return replace(packet, topic=topic)
+
+    def _decide(self, packet: Publish, frame: bytes) -> _Flow:
+        hub, session = self._hub, self._client.session
+        aliased = packet.properties.topic_alias is not None
+        flow = _Flow(hub, session.rights, packet.topic, self._client.connection.alias_changes if aliased else None)
+        if not self._may_be_cached(packet):
+            return flow
+        message = from_publish(packet, session.client_id, session.facts.username, 0.0, 0)
+        plan = hub.plan(message)
+        flow.asks_policy = any(subscription.has_exceptions for _, subscription in hub.tree.match(packet.topic))
+        if plan.groups or any(self._needs_store(receiver) for receiver in plan.receivers):
+            return flow
+        flow.forms = self._forms(packet, frame, plan.receivers)
+        flow.message = replace(message, payload=b"")
+        if not plan.receivers and self._version is ProtocolVersion.V5:
+            flow.puback = (b"\x40\x03", bytes((ReasonCode.NO_MATCHING_SUBSCRIBERS,)))
+        return flow
+
+    def _may_be_cached(self, packet: Publish) -> bool:
+        """False if each message of this kind needs a look: at its lifetime, topic or right, or at a full receiver."""
+        limits = self._hub.settings.mqtt
+        if packet.properties.message_expiry_interval is not None or (packet.qos and limits.queue.overflow == "Reject"):
+            return False
+        try:
+            validate_topic_name(packet.topic, limits.topic_levels_max)
+        except TopicError:
+            return False
+        return self._client.session.rights.may_publish(packet.topic, packet.qos, retain=False).allowed
+
+    def _needs_store(self, receiver: Receiver) -> bool:
+        session = self._hub.sessions.get(receiver.client_id)
+        return session is None or (receiver.qos > 0 and session.is_persistent)
+
+    def _forms(self, packet: Publish, frame: bytes, receivers: Sequence[Receiver]) -> list[_Form]:
+        """Receivers grouped by how their copy looks: QoS, protocol version, identifiers."""
+        forms: dict[tuple[int, bool, tuple[int, ...]], _Form] = {}
+        for receiver in receivers:
+            session = self._hub.sessions[receiver.client_id]
+            is_v5 = session.protocol_version == ProtocolVersion.V5
+            key = (receiver.qos, is_v5, receiver.identifiers if is_v5 else ())
+            if key not in forms:
+                forms[key] = self._form(packet, frame, receiver, is_v5=is_v5)
+            forms[key].sessions.append(session)
+        return list(forms.values())
+
+    def _form(self, packet: Publish, frame: bytes, receiver: Receiver, *, is_v5: bool) -> _Form:
+        version = ProtocolVersion.V5 if is_v5 else ProtocolVersion.V3_1_1
+        forwarded = replace(packet.properties, topic_alias=None, subscription_identifiers=receiver.identifiers)
+        out = Publish(topic=packet.topic, payload=b"", properties=forwarded if is_v5 else NO_PROPERTIES)
+        encoded = encode(out, version)
+        header = read_header(encoded, 0)
+        assert header is not None
+        topic_end = header.header_length + 2 + len(packet.topic.encode())
+        topic, after_id = encoded[header.header_length : topic_end], encoded[topic_end:]
+        verbatim = receiver.qos == packet.qos == 0 and frame.endswith(topic + after_id + packet.payload)
+        if verbatim:  # nothing else in it, such as the properties of another version
+            incoming = read_header(frame, 0)
+            verbatim = incoming is not None and incoming.remaining_length == header.remaining_length + len(
+                packet.payload
+            )
+        return _Form(receiver.qos, receiver.identifiers, topic, after_id, verbatim=verbatim)
+
+
+def _body_of(data: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Where the variable header begins and how long the packet is; None: incomplete, or its length is overlong."""
+    position = start + 1
+    length = shift = 0
+    while position < end and shift <= 21:
+        byte = data[position]
+        position += 1
+        length |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if (byte == 0 and shift) or length < 2 or position + length > end:  # [MQTT-1.5.5-1]
+                return None
+            return position, position + length - start
+        shift += 7
+    return None

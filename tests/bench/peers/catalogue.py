@@ -1,0 +1,13 @@
+"""Every peer there is a recipe for, by name; this broker first, as the others are compared with it."""
+
+from bench.peers.aedes_js import Aedes
+from bench.peers.amqtt_py import AMQTT
+from bench.peers.base import Peer
+from bench.peers.hivemq_ce import HiveMQ
+from bench.peers.mochi_mqtt import Mochi
+from bench.peers.mosquitto import Mosquitto
+from bench.peers.rumqttd_rs import Rumqttd
+from bench.peers.stoa import Stoa
+
+ALL: tuple[Peer, ...] = (Stoa(), Mosquitto(), Mochi(), Aedes(), AMQTT(), HiveMQ(), Rumqttd())
+BY_NAME = {peer.name: peer for peer in ALL}

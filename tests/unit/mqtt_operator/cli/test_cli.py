@@ -1,0 +1,178 @@
+"""The command line: exit codes, plain sentences, never a traceback."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from mqtt_operator.cli import crds as crds_command
+from mqtt_operator.cli.main import COMMANDS, stoa
+from mqtt_operator.cli.options import EXIT_DENIED, EXIT_FAILED, EXIT_USAGE
+
+
+def run(*arguments: str | Path, **env: str) -> Result:
+    result = CliRunner(env=env).invoke(stoa, [str(argument) for argument in arguments], prog_name="stoa")
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture
+def plant(folder: Any, broker: Any, client: Any, permission: Any) -> Path:
+    folder.put("plant.yaml", broker(), client(), permission())
+    return Path(folder.path)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"Usage: stoa {command}" in result.output
+
+
+def test_help_lists_every_command() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(command in result.output for command in COMMANDS)
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert run("upp").exit_code == EXIT_USAGE
+
+
+def test_version_names_the_release() -> None:
+    result = run("version")
+    assert result.exit_code == 0
+    assert result.output.startswith("stoa ")
+
+
+def test_crds_prints_one_definition_for_each_kind() -> None:
+    result = run("crds")
+    assert result.exit_code == 0
+    kinds = [document["spec"]["names"]["kind"] for document in yaml.safe_load_all(result.output)]
+    assert kinds == ["MQTTBroker", "MQTTClient", "TopicPermission"]
+
+
+def test_crds_come_from_the_package_where_it_holds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "crds").mkdir()
+    (tmp_path / "crds" / "a.yaml").write_text("packaged: true\n")
+    monkeypatch.setattr(crds_command, "files", lambda _: tmp_path)
+    assert run("crds").output == "packaged: true\n"
+
+
+def test_an_installation_without_crds_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crds_command, "_places", lambda: iter([tmp_path]))
+    result = run("crds")
+    assert result.exit_code == EXIT_FAILED
+    assert "holds no CRDs" in result.stderr
+
+
+def test_validate_counts_what_is_good(plant: Path) -> None:
+    result = run("validate", plant)
+    assert result.exit_code == 0
+    assert result.stdout == "ok: 1 broker, 1 client, 1 permission\n"
+
+
+def test_validate_lists_every_mistake_with_file_line_and_field(plant: Path, folder: Any, client: Any) -> None:
+    folder.put("more.yaml", client("a", username=7), client("b", nonsense=True))
+    result = run("validate", plant)
+    assert result.exit_code == EXIT_FAILED
+    assert "error: 2 mistakes in the files:" in result.stderr
+    assert f"{plant / 'more.yaml'}:12: spec.username: must be text" in result.stderr
+    assert "spec.nonsense: is not a known field" in result.stderr
+
+
+def test_validate_prints_notes(plant: Path, folder: Any) -> None:
+    folder.put("more.yaml", {"kind": "Deployment", "metadata": {"name": "x"}})
+    result = run("validate", plant)
+    assert result.exit_code == 0
+    assert "note: " in result.stderr
+
+
+def test_validate_of_nothing_fails(tmp_path: Path) -> None:
+    result = run("validate", tmp_path)
+    assert result.exit_code == EXIT_FAILED
+    assert "nothing to check" in result.stderr
+
+
+def test_a_folder_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
+    for arguments in (["validate"], ["up"], ["can-i", "a", "publish", "t", "-f"]):
+        assert run(*arguments, tmp_path / "gone").exit_code == EXIT_USAGE
+
+
+def test_can_i_says_yes_with_the_rule_and_the_walk(plant: Path) -> None:
+    result = run("can-i", "pump-7", "publish", "plant/pump-7/temp", "--qos", "1", "-f", plant)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(
+        "allowed: pump-7 publish plant/pump-7/temp (QoS 1)\n  rule:      default/pumps/own\n"
+    )
+    assert "  walk:\n    default/pumps/own  " in result.stdout
+
+
+def test_can_i_says_no_with_its_own_exit_code(plant: Path) -> None:
+    result = run("can-i", "pump-7", "publish", "plant/pump-8/temp", "--retain", "-f", plant)
+    assert result.exit_code == EXIT_DENIED
+    assert result.stdout.startswith("DENIED: pump-7 publish plant/pump-8/temp (QoS 0, retained)\n  rule:      none\n")
+
+
+def test_can_i_asks_about_shared_subscriptions_and_client_ids(plant: Path) -> None:
+    result = run("can-i", "pump-7", "subscribe", "a", "--share", "w", "--client-id", "other", "-f", plant)
+    assert result.exit_code == EXIT_DENIED
+    assert "(QoS 0, shared group w)" in result.stdout
+    assert "client id 'other' is not one it may use" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nobody", "publish", "t"],
+        ["pump-7", "publish", "t/#"],
+        ["pump-7", "eat", "t"],
+        ["pump-7", "publish", "t", "--qos", "3"],
+        ["pump-7", "publish"],
+    ],
+)
+def test_can_i_without_sense_is_a_usage_error(plant: Path, arguments: list[str]) -> None:
+    assert run("can-i", *arguments, "-f", plant).exit_code == EXIT_USAGE
+
+
+def test_can_i_in_a_folder_with_mistakes_fails(plant: Path, folder: Any) -> None:
+    folder.write("broken.yaml", "[")
+    result = run("can-i", "pump-7", "publish", "t", "-f", plant)
+    assert result.exit_code == EXIT_FAILED
+    assert "broken.yaml" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--nodes", "2"], ["--store", "redis://localhost"]])
+def test_up_says_what_a_cluster_needs(plant: Path, arguments: list[str]) -> None:
+    result = run("up", plant, *arguments)
+    assert result.exit_code == EXIT_FAILED
+    assert "Redis" in result.stderr
+    assert "Leave --nodes and --store out" in result.stderr
+
+
+def test_up_with_mistakes_names_them_and_touches_nothing(plant: Path, folder: Any, tmp_path: Path) -> None:
+    folder.write("broken.yaml", "[")
+    data = tmp_path / "data"
+    result = run("up", plant, "--data", data)
+    assert result.exit_code == EXIT_FAILED
+    assert "broken.yaml" in result.stderr
+    assert not data.exists()
+
+
+def test_up_on_an_unusable_data_folder_names_the_path(plant: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    result = run("up", plant, "--data", tmp_path / "file" / "data")
+    assert result.exit_code == EXIT_FAILED
+    assert f"path: {tmp_path / 'file' / 'data'}" in result.stderr
+    assert "--data" in result.stderr
+
+
+def test_colours_are_left_out_on_request(plant: Path) -> None:
+    arguments = ["can-i", "pump-7", "publish", "plant/pump-7/temp", "-f", str(plant)]
+    coloured = CliRunner().invoke(stoa, arguments, color=True)
+    plain = CliRunner(env={"NO_COLOR": "1"}).invoke(stoa, arguments, color=True)
+    assert "\x1b[" in coloured.stdout
+    assert "\x1b[" not in plain.stdout
