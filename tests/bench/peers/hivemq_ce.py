@@ -52,7 +52,16 @@ class HiveMQ(Peer):
         (folder / "conf" / "config.xml").write_text(_config(port, tls_port, folder / "server.p12"), encoding="utf-8")
         home = cache_folder(self.name)
         folders = [folder / name for name in ("conf", "data", "extensions")]
-        command = ["java", "-Xmx1g", "-cp", f"{home}:{home / 'lib'}/*", "Broker", *folders, USERNAME, PASSWORD]
+        command: list[str | Path] = [
+            "java",
+            "-Xmx1g",
+            "-cp",
+            f"{home}:{home / 'lib'}/*",
+            "Broker",
+            *folders,
+            USERNAME,
+            PASSWORD,
+        ]
         process, log = spawn(command, folder, core)
         running = Running(world, process.pid, port, tls_port, log, process)
         running.await_answer()

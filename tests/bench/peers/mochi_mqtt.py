@@ -36,7 +36,14 @@ class Mochi(Peer):
     def start(self, folder: Path, world: World, core: int | None) -> Running:
         port, tls_port = ports()
         files = (world.server.certificate_file, world.server.key_file)
-        command = [cache_folder(self.name) / "broker", str(port), str(tls_port), *files, USERNAME, PASSWORD]
+        command: list[str | Path] = [
+            cache_folder(self.name) / "broker",
+            str(port),
+            str(tls_port),
+            *files,
+            USERNAME,
+            PASSWORD,
+        ]
         process, log = spawn(command, folder, core)
         running = Running(world, process.pid, port, tls_port, log, process)
         running.await_answer()
