@@ -111,10 +111,10 @@ def _on_line(source: _Source, line: int) -> Iterator[Mutation]:
     for node in ast.walk(source.tree):
         if isinstance(node, ast.stmt) and node.lineno == line:
             yield from _of_statement(source, node)
-        elif isinstance(node, ast.keyword) and node.lineno == line and node.arg:
-            yield source.change(node, 1, f"{node.arg} is None", f"{node.arg}=None")
         elif isinstance(node, ast.Dict):
             yield from _of_entries(source, node, line)
+        elif isinstance(node, ast.Call):
+            yield from _of_arguments(source, node, line)
         if isinstance(node, ast.expr) and node.lineno == line:
             yield from _of_expression(source, node)
         if isinstance(node, ast.IfExp) and node.test.lineno == line:
@@ -160,6 +160,16 @@ def _of_entries(source: _Source, node: ast.Dict, line: int) -> Iterator[Mutation
             yield Mutation(1, line, "entry left out", start, end + (following == ","), "")
 
 
+def _of_arguments(source: _Source, node: ast.Call, line: int) -> Iterator[Mutation]:
+    for keyword in node.keywords:
+        if keyword.lineno == line and keyword.arg:
+            yield source.change(keyword, 1, f"{keyword.arg} is None", f"{keyword.arg}=None")
+    for argument in node.args:
+        if argument.lineno == line and isinstance(argument, ast.Name | ast.Attribute):
+            words = source.words(argument)
+            yield source.change(argument, 2, f"not {words} for {words}", f"not {words}")
+
+
 def _of_expression(source: _Source, node: ast.expr) -> Iterator[Mutation]:
     match node:
         case ast.Compare(ops=[_]):
@@ -173,8 +183,6 @@ def _of_expression(source: _Source, node: ast.expr) -> Iterator[Mutation]:
             yield source.change(node, 2, f"{value + 1} for {value}", str(value + 1))
         case ast.Call(func=ast.Name(id=name) as function) if name in SWAPPED:
             yield source.change(function, 1, f"{SWAPPED[name]} for {name}", SWAPPED[name])
-        case ast.JoinedStr():
-            return
         case _:
             return
 

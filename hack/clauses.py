@@ -38,7 +38,7 @@ HEADER = ("| clause | binds | says | obeyed at | proved by |", "|---|---|---|---
 
 @dataclass(frozen=True)
 class Clause:
-    """One row of the tables. `like`: the clauses of 5.0 that ask the same, whose lines obey this one too."""
+    """One row of the tables. `like`: the clauses of 5.0 that ask the same; their lines obey one that is not cited."""
 
     id: str
     binds: str
@@ -89,7 +89,8 @@ def read_table(path: Path) -> list[Clause]:
 def rows_of(clauses: list[Clause], found: Found) -> list[Row]:
     rows = []
     for clause in clauses:
-        places = {place for name in (clause.id, *clause.like) for place in found.obeyed.get(name, ())}
+        own = found.obeyed.get(clause.id, set())
+        places = own or {place for name in clause.like for place in found.obeyed.get(name, ())}
         rows.append(Row(clause, tuple(sorted(places)), tuple(sorted(found.proved.get(clause.id, ())))))
     return rows
 

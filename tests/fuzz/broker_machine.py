@@ -27,6 +27,11 @@ FILTERS = ("a", "a/b", "+/b", "a/+", "a/#", "#", "$x/#", "/+")
 GROUPS = ("g1", "g2")
 SETTINGS = MQTTSettings(session_expiry_s_max=EXPIRY_S_MAX, keep_alive_s_max=0, topic_alias_maximum=3)
 V5 = ProtocolVersion.V5
+ANSWERS: dict[str, type[wire.PubAck | wire.PubRec | wire.PubComp]] = {
+    "ack": wire.PubAck,
+    "rec": wire.PubRec,
+    "comp": wire.PubComp,
+}
 
 versions = st.sampled_from([V5, V5, ProtocolVersion.V3_1_1, ProtocolVersion.V3_1])
 client_ids = st.sampled_from(CLIENT_IDS)
@@ -361,7 +366,25 @@ class BrokerMachine(RuleBasedStateMachine):
         self._connect(lost, V5, clean=False, expiry_s=expiry_s, receive_maximum=3, aliases=0)
         self.node.loop.executor_lag_turns = 0
 
+    @rule(client_id=client_ids, what=publishes, count=st.integers(2, 8), as_one_read=st.booleans())
+    def publish_run(self, client_id: str, what: dict[str, Any], count: int, as_one_read: bool) -> None:
+        """A stream to one topic, as a sensor or a bridge sends it: many packets in one read."""
+        peer = self.peers.get(client_id)
+        if peer is None:
+            return
+        plain = {**what, "qos": min(what["qos"], 1), "retain": False, "lifetime_s": None}
+        run = [self._publication(peer, {**plain, "packet_id": number}) for number in range(1, count + 1)]
+        if as_one_read:
+            self.node.feed(peer.wire, b"".join(encode(packet, peer.version) for packet in run))
+        else:
+            peer.send(*run)
+        self._compare()
+
     def _publish(self, peer: Peer, what: dict[str, Any]) -> None:
+        peer.send(self._publication(peer, what))
+
+    def _publication(self, peer: Peer, what: dict[str, Any]) -> wire.Publish:
+        """The packet; the model knows of it and the answer is expected from here on."""
         session = self.model.sessions[peer.client_id]
         topic, qos, packet_id = what["topic"], what["qos"], what["packet_id"]
         is_v5 = peer.version is V5
@@ -375,14 +398,12 @@ class BrokerMachine(RuleBasedStateMachine):
         properties = NO_PROPERTIES
         if is_v5:
             properties = Properties(message_expiry_interval=what["lifetime_s"], topic_alias=alias, user_properties=user)
-        peer.send(
-            wire.Publish(
-                on_wire, payload, qos, what["retain"], packet_id=packet_id if qos else 0, properties=properties
-            )
+        packet = wire.Publish(
+            on_wire, payload, qos, what["retain"], packet_id=packet_id if qos else 0, properties=properties
         )
         if qos == 2 and packet_id in session.inbound:  # a duplicate, whatever it says [MQTT-4.3.3-10]
             peer.expect(wire.PubRec(packet_id))
-            return
+            return packet
         lifetime_s = what["lifetime_s"] if is_v5 else None
         expires_at = NEVER if lifetime_s is None else self.model.now + lifetime_s
         matched = self.model.publish(
@@ -394,6 +415,7 @@ class BrokerMachine(RuleBasedStateMachine):
         elif qos == 2:
             session.inbound.add(packet_id)
             peer.expect(wire.PubRec(packet_id, reason))
+        return packet
 
     @rule(client_id=client_ids, packet_id=packet_ids)
     def release(self, client_id: str, packet_id: int) -> None:
@@ -445,23 +467,25 @@ class BrokerMachine(RuleBasedStateMachine):
             copy.state = "received"
             peer.expect(wire.PubRel(copy.packet_id))
 
-    @rule(client_id=client_ids, packet_id=st.sampled_from([1, 2, 60_000]), kind=st.sampled_from(["ack", "rec", "comp"]))
+    @rule(client_id=client_ids, packet_id=st.sampled_from([1, 2, 60_000]), kind=st.sampled_from(sorted(ANSWERS)))
     def acknowledge_out_of_place(self, client_id: str, packet_id: int, kind: str) -> None:
-        """An answer that fits no open exchange touches nothing."""
+        """For an id that is not open an answer touches nothing; one of the wrong kind ends the connection."""
         peer = self.peers.get(client_id)
         if peer is None:
             return
         copy = self.model.open_copy(client_id, packet_id)
-        if kind == "ack" and (copy is None or copy.qos == 2):
-            peer.send(wire.PubAck(packet_id))
-        elif kind == "comp" and (copy is None or copy.state != "received"):
-            peer.send(wire.PubComp(packet_id))
-        elif kind == "rec" and (copy is None or copy.qos == 1):
-            peer.send(wire.PubRec(packet_id))
-            peer.expect(wire.PubRel(packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND))
-        elif kind == "rec" and copy is not None and copy.state == "received":
-            peer.send(wire.PubRec(packet_id))
-            peer.expect(wire.PubRel(packet_id))
+        awaited = None if copy is None else _awaited(copy)
+        if kind == awaited:
+            return
+        peer.send(ANSWERS[kind](packet_id))
+        if kind == "rec" and awaited in (None, "comp"):
+            unknown = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
+            peer.expect(wire.PubRel(packet_id, unknown if awaited is None else ReasonCode.SUCCESS))
+        elif awaited is not None:
+            del self.peers[client_id]
+            self.model.leave(client_id, with_will=True)
+            self._compare()
+            self._was_ended(peer, ReasonCode.PROTOCOL_ERROR)
         self._compare()
 
     # Time ------------------------------------------------------------------------------------------------------------
@@ -509,6 +533,13 @@ class BrokerMachine(RuleBasedStateMachine):
     @invariant()
     def time_agrees(self) -> None:
         assert self.node.now() == self.model.now
+
+
+def _awaited(copy: Copy) -> str:
+    """The answer that is due for an open copy."""
+    if copy.qos == 1:
+        return "ack"
+    return "comp" if copy.state == "received" else "rec"
 
 
 def _spelled(sub: Sub) -> str:

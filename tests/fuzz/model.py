@@ -19,7 +19,8 @@ SHARED_RETAIN_FLAG = "a shared subscription in the store forgets Retain As Publi
 SHARED_WAITS_FOR_ACK = "a stored shared message may wait for the next acknowledgement, with room in every window"
 NO_LOCAL_REPLAY = "a client is sent its own retained message on a subscription with No Local [MQTT-3.8.3-3]"
 SHARED_QOS_0_MEMBER = "a member with QoS 0 that takes a stored shared message breaks its own outlet"
-KNOWN = frozenset({SHARED_RETAIN_FLAG, SHARED_WAITS_FOR_ACK, NO_LOCAL_REPLAY, SHARED_QOS_0_MEMBER})
+EXPIRED_ON_THE_WAY = "a message sent and not acknowledged is not sent again once its lifetime is over [MQTT-4.4.0-1]"
+KNOWN = frozenset({SHARED_RETAIN_FLAG, SHARED_WAITS_FOR_ACK, NO_LOCAL_REPLAY, SHARED_QOS_0_MEMBER, EXPIRED_ON_THE_WAY})
 
 Key = tuple[str, str | None]  # filter, group
 
@@ -144,6 +145,9 @@ class Model:
         session.receive_maximum = receive_maximum
         session.expiry_s = min(expiry_s, self.expiry_s_max) if version == 5 else (0 if clean else self.expiry_s_max)
         session.will, session.will_due, session.expires_at = will, NEVER, NEVER
+        if EXPIRED_ON_THE_WAY in KNOWN:
+            expired = [c for c in session.copies if c.state == "sent" and c.message.expires_at <= self.now]
+            session.copies = [copy for copy in session.copies if copy not in expired]
         for copy in session.copies:
             copy.resend = copy.state != "waiting"  # [MQTT-4.4.0-1]
         if owed is not None:  # the session ended before the will's delay [MQTT-3.1.3-9]

@@ -52,15 +52,16 @@ async def exchange(client: Client, packet_id: int, topic: str, payload: bytes, *
 # What the publisher is answered
 
 
+@pytest.mark.parametrize("retain", [False, True])
 @pytest.mark.parametrize("packet_id", PACKET_IDS)
 async def test_acknowledgements_have_the_id_of_their_publish(
-    broker: Broker, version: ProtocolVersion, unique: str, packet_id: int
+    broker: Broker, version: ProtocolVersion, unique: str, packet_id: int, retain: bool
 ) -> None:
     """[MQTT-2.2.1-5] [MQTT-3.3.4-1] [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.3-11]
     [3.1.1 MQTT-2.3.1-6] [3.1.1 MQTT-3.3.4-1] [3.1.1 MQTT-4.3.2-2] [3.1.1 MQTT-4.3.3-2]"""
     async with await connected(broker, unique, version) as client:
-        await client.send(Publish(unique, b"x", 0))
-        await client.send(Publish(unique, b"x", 1, packet_id=packet_id))
+        await client.send(Publish(unique, b"x", 0, retain=retain))
+        await client.send(Publish(unique, b"x", 1, retain=retain, packet_id=packet_id))
         answer = await client.receive()  # nothing for QoS 0
         assert isinstance(answer, PubAck)
         assert answer.packet_id == packet_id

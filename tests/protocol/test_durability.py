@@ -10,6 +10,7 @@ from mqtt_broker.wire.packets import Properties, PubAck, Publish
 from support.broker import StartBroker
 from support.client import Client, ConnectionClosedError
 from support.tools import require
+from support.waiting import eventually
 
 WINDOW = 50
 KEPT = Properties(session_expiry_interval=3_600)
@@ -74,7 +75,7 @@ async def test_the_disk_is_synced_before_puback_is_sent(start_broker: StartBroke
         await publisher.send(Publish("t", b"durable!", 1, packet_id=0x4B4B))
         assert (await publisher.expect(PubAck)).packet_id == 0x4B4B
     broker.stop()
-    lines = trace.read_text(encoding="ascii", errors="replace").splitlines()
+    lines = await eventually(lambda: finished_trace(trace, broker.program.pid), what="strace to finish its file")
     published = first(lines, 0, lambda line: re.search(r"(read|recv\w*)\(", line) and escaped(b"durable!") in line)
     answered = first(
         lines,
@@ -90,6 +91,12 @@ async def test_the_disk_is_synced_before_puback_is_sent(start_broker: StartBroke
         if re.search(r"(fdatasync|fsync)(\(.*\)| resumed>\)) += 0", lines[number])
     ]
     assert synced, "\n".join(lines[published : answered + 1])
+
+
+def finished_trace(path: Path, pid: int) -> list[str]:
+    """The lines once the traced process has ended in them; nothing before."""
+    lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    return lines if any(line.startswith(f"{pid} ") and "+++ exited" in line for line in lines) else []
 
 
 def escaped(data: bytes) -> str:

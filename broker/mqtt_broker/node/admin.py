@@ -86,6 +86,7 @@ class Admin:
             "messages_dropped": counters.messages_dropped,
             "dropped": counters.dropped,
             "denials": counters.denials,
+            "overload_level": hub.overload.level,
             "listeners": {
                 listener.name: {
                     "port": listener.port,
@@ -150,6 +151,8 @@ class _NodeCollector(Collector):
             ("stoa_sessions", "Sessions known to this node", len(hub.sessions)),
             ("stoa_subscriptions", "Subscriptions that are not muted", len(hub.tree)),
             ("stoa_retained_messages", "Topics with a retained message", len(hub.retained)),
+            ("stoa_overload_level", "What is shed: 0 nothing ... 3 subscriptions", hub.overload.level),
+            ("stoa_buffered_bytes", "Message bytes waiting in memory for receivers", hub.buffered_bytes),
             ("stoa_policy_revision", "Policy revision in force, -1 before the first", hub.revision),
             ("stoa_store_available", "1 if the store answers", int(hub.pump.available)),
             ("stoa_process_start_time_seconds", "Start of the process, seconds since the epoch", self._started_at),

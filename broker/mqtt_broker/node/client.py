@@ -45,6 +45,7 @@ WRITE_BUFFER_BYTES_MAX = 4 * 1024 * 1024  # above it the client takes no answers
 EFFECTS_WAITING_HIGH = 1_000  # packets of one publisher that wait for the store before its reading pauses
 EFFECTS_WAITING_LOW = 500
 IN_FLIGHT_MAX = 1_000  # QoS 1 and 2 on the way to one client; MQTT 3.1.1 itself knows no bound below 65,535
+RECEIVERS_S_MAX = 0.5  # how long a publisher waits for slow receivers before their overflow policy decides
 CLOSE_S_MAX = 5.0  # how long the last bytes may take to leave before the connection is cut
 
 
@@ -80,6 +81,8 @@ class ClientConnection(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._detached = False
         self._pauses: set[str] = set()
+        self._awaited: set[Outlet] = set()
+        self._giving_up: asyncio.TimerHandle | None = None
         self._write_paused = False
         self._unflushed_bytes = 0
         self._is_dirty = False
@@ -106,6 +109,11 @@ class ClientConnection(asyncio.Protocol):
     def writable(self) -> bool:
         """True while deliveries may be written: the transport keeps up and this turn brought not too much."""
         return not (self._write_paused or self.closed) and self._unflushed_bytes < WRITE_BUFFER_BYTES_HIGH
+
+    @property
+    def waits_for_receivers(self) -> bool:
+        """True while this publisher is not read because its receivers are behind."""
+        return bool(self._awaited)
 
     def attach(self, session: LiveSession, identity: Identity, claimed: Claimed) -> None:
         """The claim succeeded: this connection is the session's from now on."""
@@ -225,6 +233,9 @@ class ClientConnection(asyncio.Protocol):
         if self._detached or self._session is None:
             return
         self._detached = True
+        for outlet in self._awaited:
+            outlet.release(self)
+        self._awaited.clear()
         session, username = self._session, self._session.facts.username
         if self.hub.connections.get(session.client_id) is self:
             del self.hub.connections[session.client_id]
@@ -242,7 +253,7 @@ class ClientConnection(asyncio.Protocol):
         transport = self._transport
         if transport is not None and not transport.is_closing():
             self._pause_on("closing")
-            transport.close()
+            transport.close()  # [MQTT-3.14.4-2] [MQTT-4.13.1-1]
             self.hub.loop.call_later(CLOSE_S_MAX, transport.abort)
 
     def end(self, reason: ReasonCode, *, with_will: bool = True, planned_stop: bool = False) -> None:
@@ -318,6 +329,7 @@ class ClientConnection(asyncio.Protocol):
                 return
         if self.connection.has_data_to_send:
             self.wrote()
+        self.wait_for_receivers()
         if self._session is not None:
             self._limit(self.hub.counters.messages_received - messages_before, len(data))
 
@@ -356,6 +368,38 @@ class ClientConnection(asyncio.Protocol):
         if len(self.order) > EFFECTS_WAITING_HIGH and "order" not in self._pauses:
             self._pause_on("order")
             self.order.when_below(EFFECTS_WAITING_LOW, lambda: self._pause_off("order"))
+
+    def wait_for_receivers(self) -> None:
+        """Stop reading while receivers of what was just published are behind, for at most RECEIVERS_S_MAX."""
+        congested = self.hub.congested
+        if not congested:
+            return
+        self.hub.congested = {}
+        waiting = {outlet for outlet in congested if outlet.hold(self)}
+        if not waiting or self.closed:
+            return
+        if not self._awaited:
+            self._pause_on("receivers")
+            self._giving_up = self.hub.loop.call_later(RECEIVERS_S_MAX, self._give_up_waiting)
+        self._awaited |= waiting
+
+    def receiver_ready(self, outlet: Outlet) -> None:
+        """A receiver caught up, or is gone."""
+        self._awaited.discard(outlet)
+        if not self._awaited:
+            self._read_on()
+
+    def _give_up_waiting(self) -> None:
+        awaited, self._awaited = self._awaited, set()
+        for outlet in awaited:
+            outlet.excuse(self)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+        self._pause_off("receivers")
 
     def pause_writing(self) -> None:
         self._write_paused = True

@@ -246,6 +246,9 @@ class FastLane:
 
     def _offer(self, template: Message, form: _Form, outlet: Outlet, payloads: list[bytes]) -> None:
         """The outlet is not idle: these wait in it, as the slow road's would."""
+        if not form.qos and outlet.refuses_qos0:
+            self._hub.drop("overflow", len(payloads))
+            return
         offer = outlet.offer if form.qos else outlet.offer_qos0
         for payload in payloads:
             message = Message(

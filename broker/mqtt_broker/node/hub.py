@@ -15,7 +15,8 @@ from mqtt_broker.auth.authorize import RightsCache
 from mqtt_broker.auth.passwords import PasswordVerifier
 from mqtt_broker.node.counters import Counters, DropReason
 from mqtt_broker.node.live import LiveSession
-from mqtt_broker.node.outlet import Delivery
+from mqtt_broker.node.outlet import Delivery, Outlet
+from mqtt_broker.node.overload import Overload
 from mqtt_broker.node.pump import CommitPump
 from mqtt_broker.node.timers import TimingWheel
 from mqtt_broker.routing.delivery import Plan, Receiver, plan
@@ -56,6 +57,9 @@ class Hub:
         self.picker = MemberPicker()
         self.group_backlog: dict[tuple[str, str], int] = {}
         self.policy: Policy | None = None
+        self.congested: dict[Outlet, None] = {}
+        self.buffered_bytes = 0
+        self.overload = Overload()
         self.draining = False
         self.loop = asyncio.get_running_loop()
         self.wheel = TimingWheel(self.loop.time())

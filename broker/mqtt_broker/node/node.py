@@ -27,6 +27,7 @@ PASSWORD_THREADS = 1  # Argon2id is meant to be slow: one core's worth at most, 
 PASSWORDS_WAITING_MAX = 256  # about ten seconds of hashing; beyond that clients are told to come back
 DRAIN_S_MAX = 5.0  # how long last bytes and last writes may take when the node stops
 TICK_S = 1.0
+MEASURE_S = 0.1
 NOT_LIVE = ("node", "broker", "world", "store", "store_bytes_max", "policy_file", "admin_socket", "log_format")
 
 
@@ -74,6 +75,7 @@ class Node:
             raise StartError(str(problem)) from problem
         self._start(follow_due(hub), "due")
         self._start(_tick(hub), "tick")
+        self._start(_measure(hub), "overload")
         self._start(self._watch(hub, feed), "watch")
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self._announce()
@@ -213,6 +215,22 @@ async def _load(hub: Hub) -> None:
         hub.group_backlog[(group, topic_filter)] = count
     if snapshot.sessions:
         log.info("%d sessions and %d retained topics loaded", len(snapshot.sessions), len(snapshot.retained_topics))
+
+
+async def _measure(hub: Hub) -> None:
+    """Notice how late the loop is, and how much waits in memory, and set the overload level by it."""
+    while True:
+        due = hub.loop.time() + MEASURE_S
+        await asyncio.sleep(MEASURE_S)
+        now = hub.loop.time()
+        if hub.overload.measure(now - due, hub.buffered_bytes, now):
+            log.warning(
+                "overload level %d: the loop is %.0f ms late, %d bytes wait for receivers",
+                hub.overload.level,
+                1000 * (now - due),
+                hub.buffered_bytes,
+                extra={"event": "node.overload", "fields": {"overload_level": hub.overload.level}},
+            )
 
 
 async def _tick(hub: Hub) -> None:

@@ -56,6 +56,11 @@ class Sink(Protocol):
     def writable(self) -> bool: ...
 
     @property
+    def waits_for_receivers(self) -> bool: ...
+
+    def receiver_ready(self, outlet: "Outlet") -> None: ...
+
+    @property
     def packet_bytes_max(self) -> int: ...
 
     def fits(self, packet: Publish) -> bool: ...
@@ -109,6 +114,9 @@ class Outlet:
         self._backlog = backlog
         self._reading: asyncio.Task[None] | None = None
         self._closed = False
+        self._congested = False
+        self._excused = False
+        self._waiters: set[Sink] = set()
 
     # What others ask -------------------------------------------------------------------------------------------------
 
@@ -122,6 +130,11 @@ class Outlet:
         """True if one more message would overflow the bounds of memory."""
         waiting = len(self._pending) + len(self._pending_qos0)
         return waiting >= self._bounds.messages_max or self._pending_bytes >= self._bounds.bytes_max
+
+    @property
+    def refuses_qos0(self) -> bool:
+        """True if a QoS 0 message that cannot be written now is dropped: no place, or the node sheds load."""
+        return self.is_full or self._hub.overload.level >= 1
 
     @property
     def room(self) -> int:
@@ -145,11 +158,11 @@ class Outlet:
         """Send at once if the transport has room; else wait within the bounds, else drop and count."""
         if self._sink.writable and not self._pending_qos0:
             self._send_qos0(delivery)
-        elif self.is_full:
+        elif self.refuses_qos0:
             self._hub.drop("overflow", 1)
         else:
             self._pending_qos0.append(delivery)
-            self._pending_bytes += delivery.message.size
+            self._wait(delivery)
 
     def offer(self, delivery: Delivery) -> None:
         """A QoS 1 or 2 message that lies in memory only. The overflow policy decides when the bounds are met."""
@@ -157,7 +170,7 @@ class Outlet:
             self._hub.drop("overflow", 1)
             return
         self._pending.append(delivery)
-        self._pending_bytes += delivery.message.size
+        self._wait(delivery)
         self.drain()
 
     def offer_stored(self, delivery: Delivery) -> None:
@@ -169,7 +182,7 @@ class Outlet:
             return
         self._newest = self._read_up_to = sequence
         self._pending.append(delivery)
-        self._pending_bytes += delivery.message.size
+        self._wait(delivery)
         self.drain()
 
     def forward_qos0(self, frames: bytes, frame_bytes: int, count: int) -> bool:
@@ -223,7 +236,8 @@ class Outlet:
         if gone:
             self._pending = deque(d for d in self._pending if not unwanted(d))
             self._pending_qos0 = deque(d for d in self._pending_qos0 if not unwanted(d))
-            self._pending_bytes -= sum(d.message.size for d in gone)
+            for delivery in gone:
+                self._leave(delivery)
         return gone
 
     def _make_room(self) -> bool:
@@ -233,10 +247,54 @@ class Outlet:
         for index, delivery in enumerate(self._pending):
             if not delivery.sequence:
                 del self._pending[index]
-                self._pending_bytes -= delivery.message.size
+                self._leave(delivery)
                 self._hub.drop("overflow", 1)
                 return True
         return False
+
+    # Back-pressure ---------------------------------------------------------------------------------------------------
+
+    def _wait(self, delivery: Delivery) -> None:
+        """It waits here from now on. Half of the bounds taken: whoever publishes to this receiver should pause."""
+        size = delivery.message.size
+        self._pending_bytes += size
+        self._hub.buffered_bytes += size
+        bounds = self._bounds
+        if 2 * self.waiting >= bounds.messages_max or 2 * self._pending_bytes >= bounds.bytes_max:
+            self._congested = True
+        if self._congested and not self._excused:
+            self._hub.congested[self] = None
+
+    def _leave(self, delivery: Delivery) -> None:
+        size = delivery.message.size
+        self._pending_bytes -= size
+        self._hub.buffered_bytes -= size
+        if self._congested:
+            bounds = self._bounds
+            if 4 * self.waiting <= bounds.messages_max and 4 * self._pending_bytes <= bounds.bytes_max:
+                self._end_congestion()
+
+    def _end_congestion(self) -> None:
+        self._congested = self._excused = False
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            waiter.receiver_ready(self)
+
+    def hold(self, publisher: Sink) -> bool:
+        """Call `receiver_ready` when this receiver has caught up. False: it has, or is not waited for any more."""
+        if not self._congested or self._excused or self._sink is publisher or self._sink.waits_for_receivers:
+            return False  # never for one that is itself paused: two that publish to each other would wait for ever
+        self._waiters.add(publisher)
+        return True
+
+    def excuse(self, publisher: Sink) -> None:
+        """A publisher waited long enough: until this receiver has caught up, its overflow policy decides."""
+        self._excused = True
+        self._waiters.discard(publisher)
+
+    def release(self, publisher: Sink) -> None:
+        """The publisher is gone."""
+        self._waiters.discard(publisher)
 
     # What goes out ---------------------------------------------------------------------------------------------------
 
@@ -245,7 +303,7 @@ class Outlet:
         sink = self._sink
         while self._pending_qos0 and sink.writable:
             delivery = self._pending_qos0.popleft()
-            self._pending_bytes -= delivery.message.size
+            self._leave(delivery)
             self._send_qos0(delivery)
         while self._pending and sink.writable and not self._closed:
             delivery = self._pending[0]
@@ -256,7 +314,7 @@ class Outlet:
             if not delivery.received and not self._window.can_send(self._window_sequence(delivery)):
                 return
             self._pending.popleft()
-            self._pending_bytes -= delivery.message.size
+            self._leave(delivery)
             self._send(delivery)
         if not self._pending and self._behind:
             self._refill()
@@ -422,7 +480,7 @@ class Outlet:
             group=entry.group,
         )
         self._pending.append(delivery)
-        self._pending_bytes += delivery.message.size
+        self._wait(delivery)
 
     # The end ---------------------------------------------------------------------------------------------------------
 
@@ -432,6 +490,8 @@ class Outlet:
         Those are what was not sent, and QoS 1 not acknowledged; QoS 2 once sent goes to nobody else [MQTT-4.8.2-5].
         """
         self._closed = True
+        self._hub.buffered_bytes -= self._pending_bytes
+        self._end_congestion()
         if self._reading is not None:
             self._reading.cancel()
         unfinished = [exchange.item for exchange in self._window.in_flight() if exchange.qos == 1]

@@ -487,7 +487,7 @@ class Connection:
             properties = Properties(server_reference=server_reference) if is_v5 else NO_PROPERTIES
             answer = ConnAck(session_present=False, reason=reason, properties=properties)  # [MQTT-3.2.2-6]
             self._outbox.send(answer, reason_string)
-        self._close()  # [MQTT-3.2.2-7] [MQTT-3.1.4-6]
+        self._close()
 
     def challenge(self, method: str, data: bytes | None = None) -> None:
         """Go on with enhanced authentication (AUTH 0x18), before CONNACK or in a repeated one [MQTT-4.12.0-2].
@@ -587,4 +587,4 @@ class Connection:
         if self.state is State.CONNECTED and self.version is _V5:  # [MQTT-3.14.0-1]
             self._outbox.send(Disconnect(reason, Properties(server_reference=server_reference)), reason_string)
         if self._step(Step.CLOSE):
-            self._close()  # [MQTT-3.14.4-1] [MQTT-3.14.4-2]
+            self._close()

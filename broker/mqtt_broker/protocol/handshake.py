@@ -43,8 +43,8 @@ def check_connect(packet: Connect, limits: MQTTSettings) -> None:
 
 def _may_be_unnamed(packet: Connect) -> bool:
     if packet.version is ProtocolVersion.V5:
-        return True  # [MQTT-3.1.3-6] the server assigns one
-    return packet.version is ProtocolVersion.V3_1_1 and packet.clean_start  # [3.1.1 MQTT-3.1.3-7]
+        return True  # the server assigns one [MQTT-3.1.3-6]
+    return packet.version is ProtocolVersion.V3_1_1 and packet.clean_start  # [3.1.1 MQTT-3.1.3-6..7]
 
 
 def effective_keep_alive_s(packet: Connect, keep_alive_s_max: int) -> int:

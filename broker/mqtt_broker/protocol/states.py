@@ -71,13 +71,17 @@ TAKEN: dict[State, dict[Step, State]] = {
     State.CONNECTING: {
         Step.CHALLENGE: State.AUTHENTICATING,
         Step.ACCEPT: State.CONNECTED,  # [MQTT-3.2.0-1] [MQTT-3.2.0-2]
-        Step.REFUSE: State.CLOSED,
+        Step.REFUSE: State.CLOSED,  # [MQTT-3.2.2-7] [MQTT-3.1.4-6]
         Step.CLOSE: State.CLOSED,
     },
     # REFUSE: rights may be withdrawn, or the node may stop, while the client thinks about our challenge.
     State.AUTHENTICATING: {Step.REFUSE: State.CLOSED, Step.CLOSE: State.CLOSED},
     # CHALLENGE: authentication is repeated on a live connection (MQTT 5.0, 4.12.1).
-    State.CONNECTED: {Step.CHALLENGE: State.CONNECTED, Step.SEND: State.CONNECTED, Step.CLOSE: State.CLOSED},
+    State.CONNECTED: {
+        Step.CHALLENGE: State.CONNECTED,
+        Step.SEND: State.CONNECTED,
+        Step.CLOSE: State.CLOSED,  # [MQTT-3.14.4-1]
+    },
     # The peer may close while our answer is being prepared, so every step is possible here, and none does anything.
     State.CLOSED: dict.fromkeys(Step, State.CLOSED),
 }

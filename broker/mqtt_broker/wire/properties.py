@@ -186,7 +186,7 @@ def _append(items: list[Any], value: Any, count_max: int, field: str) -> None:
 
 
 def encode_properties(properties: Properties, carrier: int) -> bytes:
-    """The block with its length; what is absent is not written [MQTT-2.2.2-1].
+    """The block with its length; what is absent is not written.
 
     Raises ValueError for a property that `carrier` may not carry and for a value that may not be sent.
     """
@@ -209,4 +209,4 @@ def encode_properties(properties: Properties, carrier: int) -> bytes:
                 raise ValueError(f"{field} may not be {item!r}")
             block.append(identifier)
             block += encode(item)
-    return encode_variable_byte_integer(len(block)) + block
+    return encode_variable_byte_integer(len(block)) + block  # [MQTT-2.2.2-1]

@@ -39,8 +39,8 @@ _KNOWN = ", ".join(f"${{{name}}}" for name in (*PLACEHOLDERS, f"{ATTRIBUTE_PREFI
 _NAMES = "|".join((*map(re.escape, PLACEHOLDERS), re.escape(ATTRIBUTE_PREFIX) + r"[-A-Za-z0-9_.]+"))
 _PLACEHOLDERS_PATTERN = rf"^([^$]|\$+[^${{]|\$*\$\{{({_NAMES})\}})*\$*$"
 
-_LEVEL = r"(\+|[^+#/\x00]*)"  # [MQTT-4.7.1-2]
-_FILTER_PATTERN = (  # '#' is the last level [MQTT-4.7.1-1]
+_LEVEL = r"(\+|[^+#/\x00]*)"  # MQTT 5.0, 4.7.1.3
+_FILTER_PATTERN = (  # '#' is the last level (MQTT 5.0, 4.7.1.2)
     rf"^(#|{_LEVEL}(/{_LEVEL}){{0,{LEVELS_MAX - 1}}}|{_LEVEL}(/{_LEVEL}){{0,{LEVELS_MAX - 2}}}/#)$"
 )
 
@@ -83,7 +83,7 @@ TopicTemplate = Annotated[
 ShareName = Annotated[
     str,
     Text(
-        "must not hold '/', '+', '#' or control characters",  # [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+        "must not hold '/', '+', '#' or control characters",  # MQTT 5.0, 4.8.2
         pattern=r"^[^/+#\x00-\x1F\x7F]+$",
         characters_max=128,
     ),

@@ -33,6 +33,9 @@ POLICY_CHANGES_MAX = 3  # a policy that changes during three checks in a row: be
 async def on_connect(client: "ClientConnection", packet: Connect) -> None:
     """Answer a CONNECT with CONNACK, accepted or refused. Never raises for what the peer sent."""
     hub = client.hub
+    if hub.overload.level >= 2:  # before a password is hashed: that is what a storm would spend
+        _refuse(client, packet, Refused(ReasonCode.SERVER_BUSY, "the node is overloaded"))
+        return
     answer = await _who(client, packet)
     if isinstance(answer, Refused):
         _refuse(client, packet, answer)
@@ -117,7 +120,7 @@ def _refuse(client: "ClientConnection", packet: Connect, refused: Refused) -> No
     audit.refused_connection(client.peer, packet.client_id, packet.username, refused.reason, refused.detail)
     if not client.closed:
         client.connection.refuse(refused.reason)  # [MQTT-3.1.4-2] [MQTT-3.1.3-8] [MQTT-4.12.0-4]
-        client.finish()
+        client.finish()  # [MQTT-3.2.2-7]
 
 
 # The session ---------------------------------------------------------------------------------------------------------

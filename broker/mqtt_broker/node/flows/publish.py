@@ -198,6 +198,7 @@ def _accepted(
 ) -> None:
     _acknowledge(client, packet, reason)
     hand_over(client.hub, message, plan, accept, result, revision)
+    client.wait_for_receivers()
 
 
 def hand_over(hub: Hub, message: Message, plan: Plan, accept: Accept | None, result: Accepted, revision: int) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mqtt_api.topics import TopicError, parse_shared, validate_filter
 from mqtt_broker.auth import audit
 from mqtt_broker.node import groups, retained
+from mqtt_broker.node.overload import LEVEL_MAX
 from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.ports import Result, Stale
 from mqtt_broker.store.ports import Subscribe as WriteSubscriptions
@@ -53,6 +54,9 @@ def _decide(client: "ClientConnection", request: SubscriptionRequest, identifier
     # [3.1.1 MQTT-3.8.3-2]
     if not mqtt.wildcard_subscription_available and ("+" in topic_filter or "#" in topic_filter):
         return ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
+    if client.hub.overload.level >= LEVEL_MAX:
+        _denied(client, request, None, "the node is overloaded")
+        return ReasonCode.QUOTA_EXCEEDED
     if (topic_filter, group) not in session.subscriptions and _is_full(client):
         _denied(client, request, None, "the client has as many subscriptions as it may have")
         return ReasonCode.QUOTA_EXCEEDED

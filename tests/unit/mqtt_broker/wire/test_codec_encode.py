@@ -93,6 +93,8 @@ A_WILL = Will("t", b"", qos=3, retain=False)
         pytest.param(Publish("t", b"", 3, packet_id=1), V5, id="MQTT-3.3.1-4 QoS 3"),
         pytest.param(Publish("t", b"", 0, dup=True), V5, id="MQTT-3.3.1-2 DUP at QoS 0"),
         pytest.param(Publish("t", b"", 0, packet_id=1), V5, id="MQTT-2.2.1-2 packet identifier at QoS 0"),
+        pytest.param(Publish("t", b"", 0, dup=True), V3_1_1, id="3.1.1 MQTT-3.3.1-2 DUP at QoS 0"),
+        pytest.param(Publish("t", b"", 0, packet_id=1), V3_1_1, id="3.1.1 MQTT-2.3.1-5 packet identifier at QoS 0"),
         pytest.param(Publish("t", b"", 1), V5, id="MQTT-2.2.1-4 no packet identifier at QoS 1"),
         pytest.param(Publish("t", b"", 1, packet_id=65_536), V5, id="packet identifier of three bytes"),
         pytest.param(Publish("", b"", properties=NOTE), V5, id="MQTT-4.7.3-1 neither topic nor alias"),

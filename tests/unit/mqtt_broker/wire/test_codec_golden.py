@@ -387,6 +387,7 @@ def test_every_body_that_is_cut_short_is_refused_or_means_less(case: Golden) -> 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=_name)
 def test_packet_is_written_in_its_shortest_form(case: Golden) -> None:
+    """[MQTT-2.2.2-1]"""
     assert encode(case.packet, case.version) == case.data
 
 
