@@ -119,6 +119,7 @@ class Model:
 
     def __init__(self, now: float, expiry_s_max: int) -> None:
         self.now = now
+        self.compared_at = now  # whatever is shown next was sent since then
         self.expiry_s_max = expiry_s_max
         self.sessions: dict[str, Session] = {}
         self.retained: dict[str, Message] = {}
@@ -264,7 +265,7 @@ class Model:
         return False
 
     def settled(self, client_id: str) -> None:
-        """Nothing more comes on its own."""
+        """Nothing more comes on its own to this client."""
         session = self.sessions[client_id]
         assert not session.copies0, f"{client_id} was not sent {session.copies0}"
         session.maybe0.clear()
@@ -275,7 +276,8 @@ class Model:
             )
 
     def settled_groups(self) -> None:
-        """Each shared subscription whose connected members all have room has handed out everything."""
+        """Each shared subscription whose connected members all have room has handed out everything; last of all."""
+        self.compared_at = self.now
         for (group, topic_filter), pool in self.pools.items():
             members = [s for s in self.sessions.values() if s.connected and (topic_filter, group) in s.subscriptions]
             if members and all(member.has_room for member in members):
@@ -434,14 +436,17 @@ class Model:
         return same and (session.version != 5 or self._carries(copy, packet.properties))
 
     def _carries(self, copy: Copy, properties: Properties) -> bool:
-        left = None if copy.message.expires_at == NEVER else copy.message.expires_at - self.now
-        if left is not None and left <= 0:  # begun before its lifetime passed
-            left = properties.message_expiry_interval
         return (
             tuple(sorted(properties.subscription_identifiers)) == copy.identifiers
-            and properties.message_expiry_interval == left  # [MQTT-3.3.2-6]
+            and self._has_left(copy.message, properties.message_expiry_interval)
             and passed_on(properties) == (copy.message.properties or passed_on(Properties()))
         )
+
+    def _has_left(self, message: Message, interval: int | None) -> bool:
+        """The lifetime that was left when it was sent [MQTT-3.3.2-6]; one begun before it was over may go on."""
+        if message.expires_at == NEVER or interval is None:
+            return message.expires_at == NEVER and interval is None
+        return message.expires_at - self.now <= interval <= max(1, message.expires_at - self.compared_at)
 
 
 def passed_on(properties: Properties) -> tuple[Any, ...]:

@@ -211,7 +211,7 @@ async def test_a_packet_may_arrive_byte_by_byte(broker: Broker, unique: str, dat
 
 
 async def test_what_follows_a_goodbye_is_discarded(broker: Broker, unique: str) -> None:
-    """[MQTT-3.14.4-2] [MQTT-3.14.4-1]"""
+    """[MQTT-3.14.4-1]"""
     async with await broker.dial() as witness, await broker.dial() as client:
         await witness.connect(f"{unique}-witness")
         await witness.subscribe(unique)

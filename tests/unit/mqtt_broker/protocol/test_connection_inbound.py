@@ -104,7 +104,7 @@ def test_pingreq_is_answered_by_the_machine(version: ProtocolVersion) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_after_disconnect_all_bytes_are_discarded(version: ProtocolVersion) -> None:
-    """[MQTT-3.14.4-1] [MQTT-3.14.4-2]"""
+    """[MQTT-3.14.4-1] [MQTT-3.14.4-2] [3.1.1 MQTT-3.14.4-2]"""
     connection = connected(version)
     events = receive(connection, Disconnect(), Publish("a", b""), PingReq())
     assert events == [DisconnectReceived(Disconnect())]

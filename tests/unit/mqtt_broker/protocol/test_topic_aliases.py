@@ -25,7 +25,7 @@ def test_an_alias_can_be_set_anew_for_ever_in_a_bounded_table() -> None:
 
 @pytest.mark.parametrize(("alias", "topic"), [(0, "a"), (3, "a"), (65_535, "a"), (0, ""), (1, ""), (2, "")])
 def test_zero_too_large_and_unknown_aliases_are_invalid(alias: int, topic: str) -> None:
-    """[MQTT-3.3.2-8] [MQTT-3.3.2-9]"""
+    """[MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.2.2-17]"""
     aliases = InboundAliases(2)
     with pytest.raises(Violation) as raised:
         aliases.resolve(alias, topic)
@@ -34,7 +34,7 @@ def test_zero_too_large_and_unknown_aliases_are_invalid(alias: int, topic: str) 
 
 
 def test_without_a_maximum_every_alias_is_invalid() -> None:
-    """MQTT 5.0, 3.2.2.3.8"""
+    """[MQTT-3.2.2-18] MQTT 5.0, 3.2.2.3.8"""
     with pytest.raises(Violation):
         InboundAliases(0).resolve(1, "a")
 
