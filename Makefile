@@ -1,6 +1,6 @@
 # Verbs for people. Each is one line over hack/; CI runs hack/test itself.
 .DEFAULT_GOAL := help
-.PHONY: help sync check test unit protocol gen measure
+.PHONY: help sync check test unit fuzz protocol bench gen measure
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,12 +17,19 @@ test: ## everything
 unit: ## the pure parts
 	@./hack/test unit
 
+fuzz: ## the corpus and random clients, for minutes
+	@./hack/test fuzz
+
+bench: ## this broker beside Mosquitto, in one run
+	@./hack/bench
+
 protocol: ## one real broker, real clients
 	@./hack/test protocol
 
-gen: sync ## write the CRDs and the state diagram again
+gen: sync ## write the CRDs, the state diagram and the clause table again
 	@.venv/bin/python hack/gen_crds.py
 	@.venv/bin/python hack/state_diagram.py
+	@.venv/bin/python hack/clauses.py --markdown
 
 measure: sync ## lines, functions and docstrings per package
 	@.venv/bin/python hack/measure.py

@@ -118,7 +118,7 @@ def _on_line(source: _Source, line: int) -> Iterator[Mutation]:
         if isinstance(node, ast.expr) and node.lineno == line:
             yield from _of_expression(source, node)
         if isinstance(node, ast.IfExp) and node.test.lineno == line:
-            yield source.change(node.test, 0, "condition turned round", f"not ({source.words(node.test)})")
+            yield source.change(node.test, 1, "condition turned round", f"not ({source.words(node.test)})")
         if isinstance(node, ast.comprehension):
             for condition in node.ifs:
                 if condition.lineno == line:
@@ -138,6 +138,8 @@ def _of_statement(source: _Source, node: ast.stmt) -> Iterator[Mutation]:
         case ast.Return(value=value) if value is not None:
             turned = f"not ({source.words(value)})" if _is_condition(value) else "None"
             yield source.change(value, 1, f"returns {turned}", turned)
+        case ast.Assign(value=ast.Constant(value=None)):
+            yield source.change(node, 0, "left out", "pass")
         case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value) if not isinstance(value, ast.Dict):
             turned = f"not ({source.words(value)})" if _is_condition(value) else "None"
             yield source.change(value, 1, f"is {turned}", turned)

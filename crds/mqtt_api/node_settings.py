@@ -6,6 +6,8 @@ with it. Paths are absolute. No secret stands in it: keys and passwords are file
 
 from msgspec import Struct
 
+from mqtt_api.scram import ScramMechanism
+
 
 class TLSSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """TLS of one listener. `client_auth`: None, Optional or Required. Files are PEM and are watched for changes."""
@@ -19,10 +21,11 @@ class TLSSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class AuthenticationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One entry of a chain. `type`: X509, Password or Anonymous.
+    """One entry of a chain. `type`: X509, Password, SCRAM or Anonymous.
 
     `principals`: RequireMQTTClient (the user name must belong to an MQTTClient) or Open (X509 only: every valid
-    certificate is a principal of its own). `client_ids` are the patterns an Open principal may use.
+    certificate is a principal of its own). `client_ids` are the patterns an Open principal may use. `mechanisms` (SCRAM
+    only) are the authentication methods that are offered.
     """
 
     name: str
@@ -30,14 +33,37 @@ class AuthenticationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_f
     username_from: str = "CommonName"
     principals: str = "RequireMQTTClient"
     client_ids: tuple[str, ...] = ("${username}",)
+    mechanisms: tuple[str, ...] = tuple(ScramMechanism)
+
+
+class WebSocketSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """MQTT inside WebSocket. `path` None = any. `allowed_origins`: scheme://host[:port], or "*" for any.
+
+    `allowed_origins` None = a browser's page must come from the very host and port that it connects to.
+    """
+
+    path: str | None = None
+    allowed_origins: tuple[str, ...] | None = None
+
+
+class ProxyProtocolSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every connection starts with a PROXY header. `trusted_cidrs`: the proxies' networks; nobody else gets in."""
+
+    trusted_cidrs: tuple[str, ...]
 
 
 class ListenerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One listening port. `tls` absent = plain text. `authentication` absent = the node's chain; empty = nobody."""
+    """One listening port. `tls` absent = plain text. `authentication` absent = the node's chain; empty = nobody.
+
+    `protocol`: MQTT or WebSocket; `web_socket` counts for the latter only. `proxy_protocol` absent = no PROXY header.
+    """
 
     name: str
     host: str
     port: int
+    protocol: str = "MQTT"
+    web_socket: WebSocketSettings = WebSocketSettings()
+    proxy_protocol: ProxyProtocolSettings | None = None
     tls: TLSSettings | None = None
     authentication: tuple[AuthenticationSettings, ...] | None = None
     max_connections: int = 20_000
@@ -52,7 +78,7 @@ class QueueSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class MQTTSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of the protocol. Units last in the name."""
+    """Limits of the protocol. Units last in the name. `sys_interval_s`: how often $SYS is published, 0 = never."""
 
     packet_bytes_max: int = 1024 * 1024
     session_expiry_s_max: int = 86_400
@@ -66,6 +92,7 @@ class MQTTSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     shared_subscription_available: bool = True
     topic_levels_max: int = 32
     subscriptions_per_client_max: int = 1_000
+    sys_interval_s: int = 10
     queue: QueueSettings = QueueSettings()
 
 

@@ -32,6 +32,7 @@ from mqtt_api.policy_values import (
     Step,
 )
 from mqtt_api.rights import Rights, resolve
+from mqtt_api.scram import ScramMechanism, ScramVerifier
 
 __all__ = [
     "Effect",
@@ -42,6 +43,8 @@ __all__ = [
     "CertificateMatch",
     "ClientLimits",
     "NO_LIMITS",
+    "ScramMechanism",
+    "ScramVerifier",
     "Principal",
     "Policy",
     "Facts",

@@ -8,6 +8,7 @@ import msgspec
 
 from mqtt_api.policy_values import Effect, Policy, Rule
 from mqtt_api.rule_set import QOS_LEVELS
+from mqtt_api.scram import SALT_KEY_BYTES
 from mqtt_api.templates import check_template
 from mqtt_api.topics import TopicError
 
@@ -43,6 +44,7 @@ def decode_policy(data: bytes) -> Policy:
         raise ValueError(f"the policy document is malformed: {error}") from error
     _check_rules(policy)
     _check_references(policy)
+    _check_scram(policy)
     rules = tuple(_as_understood(rule, names) for rule, names in zip(policy.rules, fields, strict=True))
     return msgspec.structs.replace(policy, rules=rules)
 
@@ -79,6 +81,19 @@ def _check_references(policy: Policy) -> None:
         for position, index in enumerate(indexes):
             if not 0 <= index < len(policy.rules):
                 raise _malformed(f"there is no rule {index}", f"{path}[{position}]")
+
+
+def _check_scram(policy: Policy) -> None:
+    has_key = bool(policy.scram_salt_key)
+    if has_key and len(policy.scram_salt_key) != SALT_KEY_BYTES:
+        raise _malformed(f"the key of the salts must have {SALT_KEY_BYTES} bytes", "$.scram_salt_key")
+    for username, principal in policy.principals.items():
+        for position, verifier in enumerate(principal.scram):
+            path = f"$.principals[{username!r}].scram[{position}]"
+            if not has_key:  # salts of user names that nobody has could be told from this one
+                raise _malformed("a SCRAM verifier needs the key of the salts beside it", path)
+            if not verifier.is_whole:
+                raise _malformed(f"the keys are not as long as those of {verifier.mechanism}", path)
 
 
 def _malformed(problem: str, path: str) -> ValueError:

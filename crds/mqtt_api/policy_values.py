@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from mqtt_api.scram import ScramVerifier
+
 
 class Effect(StrEnum):
     ALLOW = "Allow"
@@ -90,6 +92,7 @@ NO_LIMITS = ClientLimits()
 class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One MQTTClient as the broker sees it. `passwords` are Argon2id verifiers in PHC form, never passwords.
 
+    `scram` are the verifiers of the same passwords for SCRAM, empty where no chain asks for it.
     `client_ids` are patterns: literal, `*` for any run of characters, `${username}`. `uid` is the object's.
     """
 
@@ -98,6 +101,7 @@ class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     namespace: str = ""
     client_ids: tuple[str, ...] = ()
     passwords: tuple[str, ...] = ()
+    scram: tuple[ScramVerifier, ...] = ()
     certificates: tuple[CertificateMatch, ...] = ()
     groups: tuple[str, ...] = ()
     attributes: Mapping[str, str] = {}
@@ -111,6 +115,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `revision` only grows; `digest` names the content, so that an unchanged compilation is not written again.
     `authenticated` are the rules of an Open principal, `anonymous` those of the principal without a name.
+    `scram_salt_key` is what SCRAM salts are derived with; a secret, empty where no chain asks for SCRAM.
     """
 
     revision: int = 0
@@ -118,6 +123,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default_effect: Effect = Effect.DENY
     rules: tuple[Rule, ...] = ()
     principals: Mapping[str, Principal] = {}
+    scram_salt_key: bytes = b""
     authenticated: tuple[int, ...] = ()
     anonymous: tuple[int, ...] = ()
 

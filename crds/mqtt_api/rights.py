@@ -12,6 +12,9 @@ from mqtt_api.topics import Levels, filter_levels
 
 _ALLOWED_BY_DEFAULT = Decision(allowed=True, rule=None, reason=NO_RULE_FORBIDS)
 
+SERVER_LEVEL = "$SYS"
+_SERVERS_OWN = Decision(allowed=False, rule=None, reason="only the broker itself publishes below $SYS")
+
 
 class Rights:
     """What one client may do under one policy revision: its rules with templates resolved, ready to be asked.
@@ -27,8 +30,13 @@ class Rights:
         self._default = _ALLOWED_BY_DEFAULT if default_effect is Effect.ALLOW else None
 
     def may_publish(self, topic: str, qos: int, retain: bool) -> Decision:
-        """`topic` is the resolved name, never an alias. Wills and retained messages are publishes too."""
+        """`topic` is the resolved name, never an alias. Wills and retained messages are publishes too.
+
+        What a broker says of itself can be trusted because no rule lets a client say it.
+        """
         levels = topic.split("/")
+        if levels[0] == SERVER_LEVEL:
+            return _SERVERS_OWN
         hits = self._rules.index.covering(levels) & self._rules.for_publish(qos, retain)
         return self._decided(hits) or self._undecided(Ask(levels, Activity.PUBLISH, qos, retain=retain))
 

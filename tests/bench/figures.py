@@ -23,7 +23,8 @@ class Result:
     """One measurement. `count` messages delivered (or connections made) within `seconds` of measuring.
 
     `sent` counts the deliveries that were due, the faults those that went wrong: both with the warm-up.
-    `driver_share` is the driver's own use of its core. `problem` is set when the run broke: then figures mean nothing.
+    `driver_share` is the driver's own use of its core, `stall_ms` the longest time a steady stream stood still.
+    `problem` is set when the run broke: then figures mean nothing.
     """
 
     count: int = 0
@@ -39,6 +40,7 @@ class Result:
     latency_p50_us: float | None = None
     latency_p99_us: float | None = None
     memory_kib: float | None = None
+    stall_ms: float | None = None
     problem: str | None = None
     note: str | None = None
 
@@ -111,6 +113,10 @@ class Summary:
         return spread([result.memory_kib for result in self.results])
 
     @property
+    def stall_ms(self) -> Spread | None:
+        return spread([result.stall_ms for result in self.results])
+
+    @property
     def faults(self) -> dict[str, int]:
         """Summed over the rounds."""
         total: dict[str, int] = {}
@@ -134,8 +140,8 @@ class Summary:
 
     @property
     def figure(self) -> Spread | None:
-        """What this workload is ranked by, the smaller the better: memory where it was measured, else CPU."""
-        return self.memory_kib or self.cpu_us
+        """What this workload is ranked by, the smaller the better: memory or stall where measured, else CPU."""
+        return self.memory_kib or self.stall_ms or self.cpu_us
 
 
 def ranking(summaries: Mapping[str, Summary]) -> list[str]:

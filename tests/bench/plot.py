@@ -16,7 +16,7 @@ def chart(section: Section, conditions: Sequence[str]) -> str | None:
     bars = [(name, summary) for name, summary in section.peers.items() if summary.figure is not None]
     if not bars:
         return None
-    unit = "KiB each" if bars[0][1].memory_kib is not None else "broker CPU, µs each"
+    unit = _unit(bars[0][1])
     longest = max(summary.figure.high for _, summary in bars if summary.figure is not None) or 1.0
     parts = [
         _text(10, 24, section.title, size=16),
@@ -31,6 +31,12 @@ def chart(section: Section, conditions: Sequence[str]) -> str | None:
     height = below + len(small) * 13
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif">'
     return "\n".join([head, f'<rect width="{WIDTH}" height="{height}" fill="white"/>', *parts, "</svg>", ""])
+
+
+def _unit(summary: Summary) -> str:
+    if summary.memory_kib is not None:
+        return "KiB each"
+    return "longest stall, ms" if summary.stall_ms is not None else "broker CPU, µs each"
 
 
 def _bar(y: int, name: str, summary: Summary, longest: float, colour: str) -> list[str]:

@@ -15,6 +15,7 @@ HEADINGS = (
     "p50 µs",
     "p99 µs",
     "KiB each",
+    "stall ms",
     "remarks",
 )
 REMARK_CHARACTERS_MAX = 90
@@ -48,6 +49,7 @@ def _row(name: str, summary: Summary, rank: str, reference: Spread | None) -> tu
         spread_text(summary.p50_us),
         spread_text(summary.p99_us),
         spread_text(summary.memory_kib),
+        spread_text(summary.stall_ms),
         remarks(summary),
     )
 

@@ -106,6 +106,7 @@ def _brief(result: Result) -> str:
         f"{number_text(result.cpu_us)} µs" if result.cpu_us is not None else "",
         f"p99 {number_text(result.latency_p99_us)} µs" if result.latency_p99_us is not None else "",
         f"{number_text(result.memory_kib)} KiB" if result.memory_kib is not None else "",
+        f"stall {number_text(result.stall_ms)} ms" if result.stall_ms is not None else "",
         f"driver {result.driver_share:.0%}" if result.driver_share else "",
         remarks(Summary((result,))),
     ]

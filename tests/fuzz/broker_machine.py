@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fuzz.model import KNOWN, NEVER, SHARED_QOS_0_MEMBER, Copy, Message, Model, Sub, Will, passed_on
+from fuzz.model import NEVER, Copy, Message, Model, Sub, Will, passed_on
 from mqtt_api.node_settings import MQTTSettings
 from mqtt_broker.wire import packets as wire
 from mqtt_broker.wire.codec import encode
@@ -146,11 +146,17 @@ class BrokerMachine(RuleBasedStateMachine):
 
     # Connections -----------------------------------------------------------------------------------------------------
 
-    @initialize(kept=st.booleans(), piece_bytes=st.sampled_from([1, 3, 1000]))
-    def begin(self, kept: bool, piece_bytes: int) -> None:
+    @initialize(
+        kept=st.booleans(),
+        piece_bytes=st.sampled_from([1, 3, 1000]),
+        subscribed=st.lists(st.tuples(client_ids, requests), max_size=6),
+    )
+    def begin(self, kept: bool, piece_bytes: int, subscribed: list[tuple[str, dict[str, Any]]]) -> None:
         self.piece_bytes = piece_bytes
         for client_id in CLIENT_IDS:
             self._connect(client_id, V5, clean=False, expiry_s=35 if kept else 0, receive_maximum=20, aliases=2)
+        for client_id, request in subscribed:
+            self._subscribe(client_id, [request], 0)
 
     @rule(
         client_id=client_ids,
@@ -267,11 +273,12 @@ class BrokerMachine(RuleBasedStateMachine):
         identifier=st.sampled_from([0, 1, 2]),
     )
     def subscribe(self, client_id: str, wanted: list[dict[str, Any]], identifier: int) -> None:
+        self._subscribe(client_id, wanted, identifier)
+
+    def _subscribe(self, client_id: str, wanted: list[dict[str, Any]], identifier: int) -> None:
         peer = self.peers.get(client_id)
         if peer is None:
             return
-        if SHARED_QOS_0_MEMBER in KNOWN:
-            wanted = [{**w, "qos": max(w["qos"], 0 if w["group"] is None else 1)} for w in wanted]
         if peer.version is V5:
             subs = [
                 Sub(**{**w, "no_local": w["no_local"] and w["group"] is None}, identifier=identifier) for w in wanted
@@ -373,6 +380,8 @@ class BrokerMachine(RuleBasedStateMachine):
         if peer is None:
             return
         plain = {**what, "qos": min(what["qos"], 1), "retain": False, "lifetime_s": None}
+        if as_one_read:
+            plain["alias"] = None
         run = [self._publication(peer, {**plain, "packet_id": number}) for number in range(1, count + 1)]
         if as_one_read:
             self.node.feed(peer.wire, b"".join(encode(packet, peer.version) for packet in run))
@@ -508,7 +517,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def _payload(self) -> bytes:
         self.payloads += 1
-        return b"%d" % self.payloads
+        return b"%05d" % self.payloads
 
     def _compare(self) -> None:
         self.node.settle()

@@ -14,14 +14,6 @@ from support.topic_oracle import is_matched
 
 NEVER = float("inf")
 
-# Where the broker is known to differ from the standard: the model follows it in these until they are gone.
-SHARED_RETAIN_FLAG = "a shared subscription in the store forgets Retain As Published [MQTT-3.3.1-13]"
-SHARED_WAITS_FOR_ACK = "a stored shared message may wait for the next acknowledgement, with room in every window"
-NO_LOCAL_REPLAY = "a client is sent its own retained message on a subscription with No Local [MQTT-3.8.3-3]"
-SHARED_QOS_0_MEMBER = "a member with QoS 0 that takes a stored shared message breaks its own outlet"
-EXPIRED_ON_THE_WAY = "a message sent and not acknowledged is not sent again once its lifetime is over [MQTT-4.4.0-1]"
-KNOWN = frozenset({SHARED_RETAIN_FLAG, SHARED_WAITS_FOR_ACK, NO_LOCAL_REPLAY, SHARED_QOS_0_MEMBER, EXPIRED_ON_THE_WAY})
-
 Key = tuple[str, str | None]  # filter, group
 
 
@@ -109,9 +101,17 @@ class Session:
 
     @property
     def has_room(self) -> bool:
-        if SHARED_WAITS_FOR_ACK in KNOWN and self.open:
-            return False
         return self.open < self.receive_maximum
+
+
+@dataclass(eq=False)
+class Handed:
+    """A shared copy that a member was sent, and the pool it is taken to come from."""
+
+    session: Session
+    packet: Publish
+    owed: Copy
+    mine: Copy
 
 
 class Model:
@@ -124,6 +124,7 @@ class Model:
         self.sessions: dict[str, Session] = {}
         self.retained: dict[str, Message] = {}
         self.pools: dict[tuple[str, str], list[Copy]] = {}  # shared subscriptions: owed to one of the members
+        self.handed: list[Handed] = []  # what was taken out of the pools since the last comparison
         self.published = 0
 
     # What clients do -------------------------------------------------------------------------------------------------
@@ -146,12 +147,9 @@ class Model:
         session.receive_maximum = receive_maximum
         session.expiry_s = min(expiry_s, self.expiry_s_max) if version == 5 else (0 if clean else self.expiry_s_max)
         session.will, session.will_due, session.expires_at = will, NEVER, NEVER
-        if EXPIRED_ON_THE_WAY in KNOWN:
-            expired = [c for c in session.copies if c.state == "sent" and c.message.expires_at <= self.now]
-            session.copies = [copy for copy in session.copies if copy not in expired]
         for copy in session.copies:
             copy.resend = copy.state != "waiting"  # [MQTT-4.4.0-1]
-        if owed is not None:  # the session ended before the will's delay [MQTT-3.1.3-9]
+        if owed is not None:  # the session ended before the will's delay [MQTT-3.1.2-8]
             self.publish_will(owed)
         return present
 
@@ -166,6 +164,8 @@ class Model:
             session.will = None
         for copy in session.copies:
             copy.unsure = copy.unsure or (unseen and copy.state == "waiting")
+        if unseen:
+            self._may_have_taken(session)
         self._give_back(session)
         will = session.will
         if session.expiry_s == 0:
@@ -278,6 +278,10 @@ class Model:
     def settled_groups(self) -> None:
         """Each shared subscription whose connected members all have room has handed out everything; last of all."""
         self.compared_at = self.now
+        self._prefer_what_cannot_wait()
+        self.handed.clear()
+        for pool in self.pools.values():
+            pool[:] = [copy for copy in pool if not copy.unsure]
         for (group, topic_filter), pool in self.pools.items():
             members = [s for s in self.sessions.values() if s.connected and (topic_filter, group) in s.subscriptions]
             if members and all(member.has_room for member in members):
@@ -312,12 +316,11 @@ class Model:
     def _replay(self, session: Session, sub: Sub) -> None:
         identifiers = (sub.identifier,) if sub.identifier else ()
         for topic, message in self.retained.items():
-            own = sub.no_local and message.publisher == session.client_id
-            if own and NO_LOCAL_REPLAY not in KNOWN:
+            if sub.no_local and message.publisher == session.client_id:  # [MQTT-3.8.3-3]
                 continue
             if is_matched(sub.filter, topic) and message.expires_at > self.now:
                 qos = min(message.qos, sub.qos)
-                copy = Copy(message, qos, retain=True, identifiers=identifiers, replayed=True)  # [MQTT-3.3.1-8]
+                copy = Copy(message, qos, retain=True, identifiers=identifiers, replayed=True)  # MQTT 5.0, 3.3.1.3
                 self._owe(session, copy)
 
     def _groups_of(self, topic: str) -> set[tuple[str, str]]:
@@ -329,7 +332,7 @@ class Model:
         }
 
     def _share(self, message: Message, key: tuple[str, str]) -> bool:
-        """Owed to one member, whichever [MQTT-4.8.2-6]; QoS 0 only to one that is connected now."""
+        """Owed to one member, whichever (MQTT 5.0, 4.8.2); QoS 0 only to one that is connected now."""
         members = [s for s in self.sessions.values() if (key[1], key[0]) in s.subscriptions]
         qos = min(message.qos, max(member.subscriptions[key[1], key[0]].qos for member in members))
         if qos or any(member.connected for member in members):
@@ -337,13 +340,19 @@ class Model:
         return True
 
     def _give_back(self, session: Session) -> None:
-        """A lost member: QoS 1 of its groups goes to another [MQTT-4.8.2-5], QoS 2 stays [MQTT-4.8.2-4]."""
+        """A lost member: QoS 1 of its groups goes to another, QoS 2 stays [MQTT-4.8.2-4] [MQTT-4.8.2-5]."""
         for copy in list(session.copies):
             if copy.group is not None and copy.qos == 1:
                 session.copies.remove(copy)
-                if self._has_members(copy.group):
+                if self._has_members(copy.group) and copy.message.expires_at > self.now:
                     again = Copy(copy.message, copy.message.qos, copy.message.retain, (), group=copy.group)
                     self.pools.setdefault(copy.group, []).insert(0, again)
+
+    def _may_have_taken(self, session: Session) -> None:
+        """What this member would get with QoS 0 may be lost with its connection."""
+        for owed in (owed for pool in self.pools.values() for owed in pool):
+            mine = self._share_of(session, owed)
+            owed.unsure = owed.unsure or (mine is not None and mine.qos == 0)
 
     def _has_members(self, key: tuple[str, str]) -> bool:
         return any((key[1], key[0]) in s.subscriptions for s in self.sessions.values())
@@ -398,24 +407,62 @@ class Model:
         copy.state, copy.packet_id, copy.unsure = "sent", packet.packet_id, False
 
     def _observe_shared(self, session: Session, packet: Publish) -> Copy:
-        for sub in session.subscriptions.values():
-            if sub.group is None:
+        """One of the copies that wait for any member of this client's groups."""
+        owed = self._take_share(session, packet, set())
+        if owed is None:
+            raise AssertionError(f"{session.client_id} was sent what is not owed: {packet}; owed are {session}")
+        mine = self._share_of(session, owed)
+        assert mine is not None
+        self.handed.append(Handed(session, packet, owed, mine))
+        return mine
+
+    def _take_share(self, session: Session, packet: Publish, tried: set[int]) -> Copy | None:
+        """A copy that this packet may be; one that another member took already if that one can be another copy.
+
+        Nothing in a packet names its group, so which is which is a matching in a bipartite graph.
+        """
+        for pool in self.pools.values():
+            for owed in pool:
+                if self._may_be(session, packet, owed):
+                    pool.remove(owed)
+                    return owed
+        for handed in self.handed:
+            if id(handed.owed) in tried or not self._may_be(session, packet, handed.owed):
                 continue
-            pool = self.pools.get((sub.group, sub.filter), [])
-            for copy in pool:
-                mine = Copy(
-                    copy.message,
-                    min(copy.message.qos, sub.qos),
-                    copy.message.retain and sub.retain_as_published,
-                    (sub.identifier,) if sub.identifier else (),
-                    group=copy.group,
-                )
-                if not self._says(session, mine, packet) and SHARED_RETAIN_FLAG in KNOWN:
-                    mine.retain = False
-                if self._says(session, mine, packet):
-                    pool.remove(copy)
-                    return mine
-        raise AssertionError(f"{session.client_id} was sent what is not owed: {packet}; owed are {session}")
+            tried.add(id(handed.owed))
+            other = self._take_share(handed.session, handed.packet, tried)
+            if other is not None:
+                freed, handed.owed, handed.mine.group = handed.owed, other, other.group
+                return freed
+        return None
+
+    def _prefer_what_cannot_wait(self) -> None:
+        """A copy of QoS 0 that nobody seems to have got may be one that was taken for another, which may still wait."""
+        for pool in list(self.pools.values()):
+            for left in [copy for copy in pool if copy.qos == 0]:
+                for handed in self.handed:
+                    if handed.owed.qos and self._may_be(handed.session, handed.packet, left):
+                        assert handed.owed.group is not None
+                        pool.remove(left)
+                        self.pools.setdefault(handed.owed.group, []).insert(0, handed.owed)
+                        handed.owed, handed.mine.group = left, left.group
+                        break
+
+    def _may_be(self, session: Session, packet: Publish, owed: Copy) -> bool:
+        mine = self._share_of(session, owed)
+        return mine is not None and self._says(session, mine, packet)
+
+    def _share_of(self, session: Session, owed: Copy) -> Copy | None:
+        """The copy as this client would get it; None if it is no member of the group."""
+        assert owed.group is not None
+        group, topic_filter = owed.group
+        sub = session.subscriptions.get((topic_filter, group))
+        if sub is None:
+            return None
+        message = owed.message
+        retain = message.retain and sub.retain_as_published
+        identifiers = (sub.identifier,) if sub.identifier else ()
+        return Copy(message, min(message.qos, sub.qos), retain, identifiers, group=owed.group)
 
     def _in_order(self, owed: list[Copy], copy: Copy) -> None:
         """Messages of one publisher come in its order [MQTT-4.6.0-5..6]."""

@@ -1,6 +1,6 @@
 """Random clients against the model broker: the same programs each time. `hack/fuzz broker` looks further."""
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from fuzz.broker_machine import BrokerMachine
 
@@ -10,5 +10,6 @@ TestBroker.settings = settings(
     stateful_step_count=40,
     derandomize=True,
     deadline=None,
+    phases=[Phase.explicit, Phase.generate],  # to shrink a failing program takes minutes: hack/fuzz does
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

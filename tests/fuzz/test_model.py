@@ -106,3 +106,15 @@ def test_shared_message_goes_to_one_member_only() -> None:
     model.settled_groups()
     with pytest.raises(AssertionError, match="not owed"):
         model.observe("two", Publish("a", b"1", 1, packet_id=1))
+
+
+def test_which_group_a_shared_message_came_from_is_decided_by_all_that_were_sent() -> None:
+    """`both` is a member of two groups, `one` of one: the copy of `both` must not use up the only one of `one`."""
+    model = Model(NOW, 35)
+    for client_id, filters in (("both", ("a", "#")), ("one", ("a",))):
+        model.connect(client_id, 5, clean=True, expiry_s=0, receive_maximum=2, will=None)
+        model.subscribe(client_id, [Sub(topic_filter, "g", 1) for topic_filter in filters])
+    _published(model, b"1")
+    for client_id in ("both", "one"):
+        model.observe(client_id, Publish("a", b"1", 1, packet_id=1))
+    model.settled_groups()

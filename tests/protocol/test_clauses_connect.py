@@ -26,11 +26,12 @@ def kept(version: ProtocolVersion, seconds: int = 60) -> Properties:
     "client_id", ["a", "Z", "0", "0123456789abcdefghijklm", "nopqrstuvwxyzABCDEFGHIJ", "KLMNOPQRSTUVWXYZ"]
 )
 async def test_letters_and_digits_make_a_client_id(broker: Broker, version: ProtocolVersion, client_id: str) -> None:
-    """[MQTT-3.1.3-5] [3.1.1 MQTT-3.1.3-5] Up to 23 bytes of them are always taken."""
+    """[MQTT-3.1.3-5] [MQTT-3.1.4-5] [3.1.1 MQTT-3.1.3-5] [3.1.1 MQTT-3.1.4-4] Up to 23 bytes of them."""
     async with await broker.dial(version) as client:
         answer = await client.connect(client_id)
         assert answer.reason is ReasonCode.SUCCESS
         assert answer.properties.assigned_client_identifier is None
+        await client.ping()
 
 
 async def test_the_client_id_finds_the_session(broker: Broker, version: ProtocolVersion, unique: str) -> None:
@@ -57,6 +58,20 @@ async def test_a_given_client_id_counts_as_if_the_client_had_sent_it(broker: Bro
         assert (await client.receive_message()).payload == b"x"
 
 
+async def test_an_unnamed_client_of_a_user_with_one_client_id_gets_that_one(start_broker: StartBroker) -> None:
+    """[MQTT-3.1.3-6..7] [MQTT-3.2.2-16]"""
+    owner = {"user": Principal(username="user", client_ids=("only",), passwords=(verifier(),))}
+    broker = start_broker(policy(users={"user": [allow("#")]}, principals=owner))
+    for client_id, assigned in (("", "only"), ("only", None)):
+        async with await broker.dial() as client:
+            answer = await client.connect(
+                client_id, username="user", password=PASSWORD.encode(), clean_start=False, properties=kept(V5)
+            )
+            assert answer.properties.assigned_client_identifier == assigned
+            assert answer.session_present is not bool(assigned)
+            await client.disconnect()
+
+
 async def test_unnamed_clients_of_3_1_1_have_names_of_their_own(broker: Broker, unique: str) -> None:
     """[3.1.1 MQTT-3.1.3-6] Neither takes the other's session over, and both are served."""
     async with await broker.dial(V3_1_1) as one, await broker.dial(V3_1_1) as two:
@@ -69,7 +84,7 @@ async def test_unnamed_clients_of_3_1_1_have_names_of_their_own(broker: Broker, 
 
 
 async def test_a_refused_client_id_is_told_and_closed(start_broker: StartBroker, version: ProtocolVersion) -> None:
-    """[MQTT-3.1.3-8] [3.1.1 MQTT-3.1.3-9] 0x85, in 3.1.1 return code 2."""
+    """[MQTT-3.1.3-8] [MQTT-3.2.2-7] [3.1.1 MQTT-3.1.3-9] [3.1.1 MQTT-3.2.2-5] 0x85, in 3.1.1 return code 2."""
     shared = {name: Principal(username=name, client_ids=("one",), passwords=(verifier(),)) for name in ("a", "b")}
     broker = start_broker(policy(users={"a": [allow("#")], "b": [allow("#")]}, principals=shared))
     async with await broker.dial(version) as owner, await broker.dial(version) as other:
@@ -170,11 +185,11 @@ async def test_retained_messages_are_no_part_of_a_session(
 
 
 async def test_a_goodbye_of_the_server_says_nothing_of_the_session(broker: Broker, unique: str) -> None:
-    """[MQTT-3.14.2-2] [MQTT-4.13.2-1] It has no session expiry; and the connection ends."""
+    """[MQTT-3.14.2-2] [MQTT-3.14.4-2] [MQTT-4.13.2-1] It has no session expiry; and the connection ends."""
     async with await broker.dial() as first, await broker.dial() as second:
         await first.connect(unique, properties=kept(V5))
         await second.connect(unique, clean_start=False, properties=kept(V5))
-        goodbye = await first.expect_closed()
+        goodbye = await first.expect_closed(deadline_s=2)
         assert goodbye is not None
         assert goodbye.reason is ReasonCode.SESSION_TAKEN_OVER
         assert goodbye.properties.session_expiry_interval is None

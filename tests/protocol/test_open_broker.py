@@ -40,11 +40,11 @@ async def test_anybody_may_do_everything(port: int, version: ProtocolVersion) ->
         await client.disconnect()
 
 
-async def test_a_log_in_that_nobody_can_check_is_refused(port: int) -> None:
-    """It would be an identity that nobody proved."""
+async def test_a_log_in_that_nobody_can_check_gives_no_identity_and_no_refusal(port: int) -> None:
+    """Many clients and test suites always send one; without it they would be let in as well."""
     async with await dial(port) as client:
         answer = await client.connect("c", username="somebody", password=b"anything")
-        assert answer.reason is ReasonCode.BAD_USER_NAME_OR_PASSWORD
+        assert answer.reason is ReasonCode.SUCCESS
 
 
 async def test_everything_of_mqtt_5_is_there(port: int) -> None:

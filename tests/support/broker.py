@@ -110,7 +110,7 @@ class Broker:
         return self._program
 
     def start(self) -> Self:
-        self.launch().wait_for_line(lambda line: _event(line) == "node.ready", READY_S_MAX)
+        self.launch().wait_for_line(lambda line: _event(line) in ("node.ready", "node.waiting"), READY_S_MAX)
         return self
 
     def unwrap(self) -> Self:

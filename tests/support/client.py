@@ -82,6 +82,14 @@ class Client:
         del self._buffer[:end]
         return packet
 
+    async def receive_bytes(self, count_max: int) -> bytes:
+        """What the broker sent next, as it came; empty at the end. For one who does not look at packets."""
+        return await self._reader.read(count_max)
+
+    def stop_reading(self) -> None:
+        """Read nothing any more, so that what the broker sends piles up at its side."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
     async def receive(self, deadline_s: float = ANSWER_S_MAX) -> Packet:
         """The next packet, whatever it is. Raises ConnectionClosedError at the end, TimeoutError when none comes."""
         if self._backlog:

@@ -301,6 +301,7 @@ class InProcessNode:
         mqtt: MQTTSettings | None = None,
         policy: Policy | None = None,
         configure: Callable[[Hub], None] = lambda _: None,
+        authentication: tuple[AuthenticationSettings, ...] = (ANONYMOUS,),
     ) -> None:
         self.loop = VirtualLoop()
         self._problems = _Problems()
@@ -315,7 +316,7 @@ class InProcessNode:
             policy_file="",
             admin_socket="",
             listeners=(),
-            authentication=(ANONYMOUS,),
+            authentication=authentication,
             mqtt=mqtt or MQTTSettings(),
         )
         self._passwords = PasswordVerifier(1, 1)

@@ -77,6 +77,17 @@ def refused_connection(peer: Peer, client_id: str, username: str | None, reason:
     )
 
 
+def refused_reauthentication(client_id: str, username: str, detail: str) -> None:
+    """A connected client could not prove itself anew; its connection ends. `username` is the proven one of before."""
+    fields = {"client_id": printable(client_id), "username": printable(username), "detail": printable(detail)}
+    _LOG.info(
+        "REFUSED %s authentication anew  reason: %s",
+        _shown(client_id),
+        fields["detail"],
+        extra={"event": "reauthenticate.refused", "fields": fields},
+    )
+
+
 def printable(text: str) -> str:
     """The text on one line, whatever was in it. Two texts within the bound never look the same."""
     cut = text[:TEXT_CHARS_MAX]

@@ -4,6 +4,8 @@ Knows which question belongs to CONNECT, and keeps resolved rights for who asks 
 packets' bytes or where the policy comes from.
 """
 
+from collections.abc import Callable
+
 from mqtt_api.policy import Facts, Policy, Rights, client_id_allowed, resolve
 from mqtt_broker.auth.principal import Identity, Refused
 from mqtt_broker.wire.packets import Will
@@ -14,7 +16,9 @@ RIGHTS_ENTRIES_MAX = 50_000  # above the connections of a node; a few KiB each
 _FactsKey = tuple[str, str, str, str, bool, str, str, tuple[tuple[str, str], ...]]
 
 
-def may_connect(identity: Identity, client_id: str, will: Will | None, rights: Rights) -> Refused | None:
+def may_connect(
+    identity: Identity, client_id: str, will: Will | None, rights_of: Callable[[Facts], Rights]
+) -> Refused | None:
     """None = yes. The client id must be one of the identity's; a will must be one that it may publish now.
 
     A will that may not be published is refused here, not found out when it is due; it is decided again then.
@@ -26,7 +30,7 @@ def may_connect(identity: Identity, client_id: str, will: Will | None, rights: R
         )
     if will is None:
         return None
-    decision = rights.may_publish(will.topic, will.qos, will.retain)
+    decision = rights_of(identity.facts).may_publish(will.topic, will.qos, will.retain)
     if decision.allowed:
         return None
     return Refused(

@@ -5,13 +5,14 @@ Knows verifiers and certificates; does not know connections or who asks. Nothing
 
 from msgspec import Struct
 
-from mqtt_api.policy import Principal
+from mqtt_api.policy import Principal, ScramVerifier
 from mqtt_broker.auth.certificates import agrees, is_revoked
 from mqtt_broker.auth.principal import ClientCertificate
 
 
 class Credential(Struct, frozen=True, kw_only=True):
-    """What proved a connection. `verifiers`: those of its principal when the password fitted one of them.
+    """What proved a connection. `verifiers`: those of its principal when the password fitted one of them; `scram`: the
+    one that a SCRAM proof fitted.
 
     `had_object`: an MQTTClient stood behind it; its absence later means that it was deleted. `was_declared`: the
     principal declared certificates then, so that one which no match agrees with any more proves nothing.
@@ -20,14 +21,19 @@ class Credential(Struct, frozen=True, kw_only=True):
     had_object: bool
     was_declared: bool = False
     verifiers: tuple[str, ...] = ()
+    scram: ScramVerifier | None = None
     certificate: ClientCertificate | None = None
 
 
 def still_proves(credential: Credential, principal: Principal) -> bool:
-    """False if every verifier is gone, the certificate is no longer declared, or its serial number is revoked.
+    """False if the verifiers are gone, the certificate is no longer declared, or its serial number is revoked.
+
+    Of a password's verifiers one is enough, as nobody noted which of them fitted; of a SCRAM proof it is that one.
 
     An entry that is no serial number revokes: nobody can say then what it was meant for.
     """
+    if credential.scram is not None:
+        return credential.scram in principal.scram
     if credential.verifiers:
         return bool(set(credential.verifiers) & set(principal.passwords))
     certificate = credential.certificate

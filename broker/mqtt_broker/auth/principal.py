@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
-from mqtt_api.policy import NO_LIMITS, ClientLimits, Facts
+from mqtt_api.policy import NO_LIMITS, ClientLimits, Facts, ScramVerifier
 from mqtt_broker.wire.reasons import ReasonCode
 
 _HEX = re.compile(r"[0-9a-f]+")
@@ -48,12 +48,13 @@ class Identity(Struct, frozen=True, kw_only=True):
     """An authenticated client. Never a suspended one: those are refused.
 
     `client_ids` are the patterns of the client identifiers it may use, never empty. Authentication does not compare
-    them with the one it asks for: `authorize.may_connect` does.
+    them with the one it asks for: `authorize.may_connect` does. `scram` is the verifier that its proof fitted, if any.
     """
 
     facts: Facts
     client_ids: tuple[str, ...]
     limits: ClientLimits = NO_LIMITS
+    scram: ScramVerifier | None = None
 
 
 class Refused(Struct, frozen=True):

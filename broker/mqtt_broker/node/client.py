@@ -5,13 +5,15 @@ Knows its transport, its back-pressure and its timers; every decision is the mac
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from mqtt_broker.auth.authenticate import Authenticator
 from mqtt_broker.auth.credential import Credential
 from mqtt_broker.auth.principal import Identity, Peer
+from mqtt_broker.node import groups
 from mqtt_broker.node.fastlane import FastLane
-from mqtt_broker.node.flows import acknowledge, connect, disconnect, publish, subscribe
+from mqtt_broker.node.flows import acknowledge, authenticate, connect, disconnect, publish, subscribe
 from mqtt_broker.node.live import LiveSession
 from mqtt_broker.node.order import OrderedEffects
 from mqtt_broker.node.outlet import Delivery, Outlet
@@ -62,8 +64,41 @@ class Owner(Protocol):
     def connection_closed(self, client: "ClientConnection") -> None: ...
 
 
+FILTER_PACKETS = frozenset((0x82, 0xA2))  # first byte of SUBSCRIBE and UNSUBSCRIBE
+NO_PAUSES: frozenset[str] = frozenset()
+NO_OUTLETS: frozenset[Outlet] = frozenset()
+
+
 class ClientConnection(asyncio.Protocol):
     """From accept to the last byte. The transport may be plain or TLS; the peer's identity comes from outside."""
+
+    __slots__ = (
+        "_awaited",
+        "_byte_rate",
+        "_connecting",
+        "_detached",
+        "_giving_up",
+        "_is_connected",
+        "_is_dirty",
+        "_is_limited",
+        "_lane",
+        "_message_rate",
+        "_pauses",
+        "_session",
+        "_transport",
+        "_unflushed_bytes",
+        "_write_paused",
+        "closed",
+        "connection",
+        "credential",
+        "hub",
+        "listener",
+        "order",
+        "peer",
+        "subscribe_count",
+        "subscribing",
+        "underway",
+    )
 
     def __init__(self, hub: "Hub", listener: Owner, address: str) -> None:
         self.hub = hub
@@ -74,19 +109,21 @@ class ClientConnection(asyncio.Protocol):
         self.subscribe_count = 0
         self.subscribing = 0
         self.closed = False
-        self.gone = asyncio.Event()
         self.credential: Credential | None = None
+        self.underway: authenticate.Underway | None = None
         self._session: LiveSession | None = None
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._detached = False
-        self._pauses: set[str] = set()
-        self._awaited: set[Outlet] = set()
+        self._pauses: frozenset[str] = NO_PAUSES
+        self._awaited: frozenset[Outlet] = NO_OUTLETS
         self._giving_up: asyncio.TimerHandle | None = None
         self._write_paused = False
         self._unflushed_bytes = 0
         self._is_dirty = False
         self._lane: FastLane | None = None
+        self._is_connected = False
+        self._is_limited = False
         self._message_rate: TokenBucket | None = None
         self._byte_rate: TokenBucket | None = None
 
@@ -120,10 +157,12 @@ class ClientConnection(asyncio.Protocol):
         self._session = session
         principal = self.hub.principal(identity.facts)
         by_password = self.connection.connect is not None and self.connection.connect.password is not None
+        by_password = by_password and identity.scram is None
         self.credential = Credential(
             had_object=principal is not None,
             was_declared=principal is not None and bool(principal.certificates),
             verifiers=principal.passwords if by_password and principal is not None else (),
+            scram=identity.scram,
             certificate=self.peer.certificate,
         )
         session.limits = identity.limits
@@ -137,22 +176,28 @@ class ClientConnection(asyncio.Protocol):
             bounds=session.bounds,
             receive_maximum=min(self.connection.client_receive_maximum, IN_FLIGHT_MAX),
             sent_up_to=claimed.record.sent_up_to,
-            backlog=claimed.queued > 0,
+            backlog=claimed.queued > 0,  # [MQTT-4.4.0-1] [MQTT-3.1.2-23]
             still_allowed=self._still_allowed,
         )
         self.hub.connections[session.client_id] = self
         per_user = self.hub.connections_per_user
         per_user[identity.facts.username] = per_user.get(identity.facts.username, 0) + 1
         now = self.hub.loop.time()
+        self._is_limited = identity.limits.messages_per_s is not None or identity.limits.bytes_per_s is not None
         if identity.limits.messages_per_s is not None:
             self._message_rate = TokenBucket(identity.limits.messages_per_s, now)
         if identity.limits.bytes_per_s is not None:
             self._byte_rate = TokenBucket(identity.limits.bytes_per_s, now)
 
+    def challenged(self) -> None:
+        """A challenge is written: it is the client's turn, and its time to connect runs."""
+        self.wrote()
+        self._pause_off("connect")
+
     def accepted(self) -> None:
         """CONNACK is written: go on with what the client sent meanwhile."""
         self.hub.counters.connections_accepted += 1
-        self._lane = FastLane(self, self.hub.settings.mqtt)
+        self._is_connected = True
         log.info(
             "%s connected from %s on %s",
             self.session.client_id,
@@ -235,7 +280,7 @@ class ClientConnection(asyncio.Protocol):
         self._detached = True
         for outlet in self._awaited:
             outlet.release(self)
-        self._awaited.clear()
+        self._awaited = NO_OUTLETS
         session, username = self._session, self._session.facts.username
         if self.hub.connections.get(session.client_id) is self:
             del self.hub.connections[session.client_id]
@@ -279,6 +324,11 @@ class ClientConnection(asyncio.Protocol):
         """The store says that somebody newer owns the session: this connection must not write for it again."""
         self.end(ReasonCode.SESSION_TAKEN_OVER, with_will=False)
 
+    def has_room(self) -> None:
+        """The outlet sent what it held: shared subscriptions with a backlog may have more for it."""
+        if self._session is not None and self._session.has_shared:
+            self.hub.loop.call_soon(groups.wake_all, self.hub, self._session)
+
     def _cut(self, why: str) -> None:
         self._note_end(why)
         self.detach(with_will=True)
@@ -316,47 +366,73 @@ class ClientConnection(asyncio.Protocol):
     def _receive(self, data: bytes) -> None:
         if self.closed:
             return
-        messages_before = self.hub.counters.messages_received
-        held = None if self._lane is None else self.connection.take_held(len(data))
+        hub = self.hub
+        if hub.congested:
+            hub.congested = {}  # what a will or a stored queue filled since the last read is not this client's doing
+        messages_before = hub.counters.messages_received
+        now = hub.loop.time()
+        held = self.connection.take_held(len(data)) if self._is_connected else None
         if held is None:
-            for event in self.connection.receive_data(data, self.hub.loop.time()):
-                self._on_event(event)
-                if self._is_closed():  # what follows in the same read is discarded
-                    return
+            self._receive_events(data, now)
+        elif held or data:
+            self._receive_runs(held + data if held else data, now)
         else:
-            self._receive_runs(held + data if held else data)
-            if self._is_closed():
+            self.connection.heard(now)  # a pause of ours is over
+        if hub.congested:
+            self.wait_for_receivers()
+        if self._is_limited:
+            self._limit(hub.counters.messages_received - messages_before, len(data), now)
+        if len(self.order) > EFFECTS_WAITING_HIGH and "order" not in self._pauses:
+            self._pause_on("order")
+            self.order.when_below(EFFECTS_WAITING_LOW, lambda: self._pause_off("order"))
+
+    def _receive_events(self, data: bytes, now: float) -> None:
+        for event in self.connection.receive_data(data, now):
+            self._on_event(event)
+            if self.closed:  # what follows in the same read is discarded
                 return
         if self.connection.has_data_to_send:
             self.wrote()
-        self.wait_for_receivers()
-        if self._session is not None:
-            self._limit(self.hub.counters.messages_received - messages_before, len(data))
 
-    def _receive_runs(self, data: bytes) -> None:
+    def _receive_runs(self, data: bytes, now: float) -> None:
         """Alternate: what the fast lane knows, then one packet by the slow road."""
-        lane, connection = self._lane, self.connection
-        assert lane is not None
-        now = self.hub.loop.time()
+        connection = self.connection
+        lane = self._lane
+        if lane is None:
+            lane = self._lane = FastLane(self, self.hub.settings.mqtt)
         position, end = 0, len(data)
         while position < end:
             after_run = lane.run(data, position)
             if after_run != position:
                 connection.heard(now)
-            if after_run >= end:
+                if after_run >= end:
+                    break
+            if data[after_run] in FILTER_PACKETS and self._must_wait():
+                connection.hold(data, after_run)
                 break
             event, position = connection.receive_packet(data, after_run, now)
             if event is not None:
                 self._on_event(event)
-                if self._is_closed():
+                if self.closed:
                     return
+        if connection.has_data_to_send:
+            self.wrote()
 
-    def _is_closed(self) -> bool:
-        return self.closed
+    def _must_wait(self) -> bool:
+        """True if this turn has brought enough filters: the rest of what the client sent is left for a later one."""
+        if not self.hub.turns.is_over:
+            return False
+        if "turn" not in self._pauses:
+            self._pause_on("turn")
+            self.hub.turns.wait(self._take_turn)
+        return True
 
-    def _limit(self, messages: int, received_bytes: int) -> None:
-        """Pause the reading of a publisher that is over its rate, or that waits for the store with too much."""
-        now = self.hub.loop.time()
+    def _take_turn(self) -> None:
+        if self._lift("turn"):
+            self._receive(b"")
+
+    def _limit(self, messages: int, received_bytes: int, now: float) -> None:
+        """Pause the reading of a publisher that is over its rate."""
         pause_s = 0.0
         if self._message_rate is not None:
             pause_s = self._message_rate.take(messages, now)
@@ -365,9 +441,6 @@ class ClientConnection(asyncio.Protocol):
         if pause_s > 0:
             self._pause_on("rate")
             self.hub.loop.call_later(pause_s, self._pause_off, "rate")
-        if len(self.order) > EFFECTS_WAITING_HIGH and "order" not in self._pauses:
-            self._pause_on("order")
-            self.order.when_below(EFFECTS_WAITING_LOW, lambda: self._pause_off("order"))
 
     def wait_for_receivers(self) -> None:
         """Stop reading while receivers of what was just published are behind, for at most RECEIVERS_S_MAX."""
@@ -375,7 +448,7 @@ class ClientConnection(asyncio.Protocol):
         if not congested:
             return
         self.hub.congested = {}
-        waiting = {outlet for outlet in congested if outlet.hold(self)}
+        waiting = frozenset(outlet for outlet in congested if outlet.hold(self))
         if not waiting or self.closed:
             return
         if not self._awaited:
@@ -385,12 +458,12 @@ class ClientConnection(asyncio.Protocol):
 
     def receiver_ready(self, outlet: Outlet) -> None:
         """A receiver caught up, or is gone."""
-        self._awaited.discard(outlet)
+        self._awaited -= {outlet}
         if not self._awaited:
             self._read_on()
 
     def _give_up_waiting(self) -> None:
-        awaited, self._awaited = self._awaited, set()
+        awaited, self._awaited = self._awaited, NO_OUTLETS
         for outlet in awaited:
             outlet.excuse(self)
         self._read_on()
@@ -415,7 +488,8 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.hub.wheel.forget(self)
         self.hub.all_connections.discard(self)
-        self.gone.set()
+        if not self.hub.all_connections:
+            self.hub.nobody_left.set()
         if not self.closed:
             self._note_end("the connection was closed" if exc is None else type(exc).__name__)
             self.detach(with_will=True)
@@ -424,15 +498,21 @@ class ClientConnection(asyncio.Protocol):
     def _pause_on(self, why: str) -> None:
         if not self._pauses and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
-        self._pauses.add(why)
+        self._pauses |= {why}
 
     def _pause_off(self, why: str) -> None:
-        if why not in self._pauses:
-            return
-        self._pauses.discard(why)
-        if not self._pauses and not self.closed and self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        if self._lift(why):
             self.hub.loop.call_soon(self._receive, b"")  # what was held is due, and keep-alive starts anew
+
+    def _lift(self, why: str) -> bool:
+        """True if that was the last reason to pause: what was held is due."""
+        if why not in self._pauses:
+            return False
+        self._pauses = (self._pauses - {why}) or NO_PAUSES
+        if self._pauses or self.closed or self._transport is None or self._transport.is_closing():
+            return False
+        self._transport.resume_reading()
+        return True
 
     # Timed -----------------------------------------------------------------------------------------------------------
 
@@ -466,22 +546,33 @@ class ClientConnection(asyncio.Protocol):
     def _on_rare_event(self, event: Event) -> None:
         match event:
             case SubscribeReceived(packet=packet):
+                self.hub.turns.spend(len(packet.subscriptions))
                 subscribe.on_subscribe(self, packet)
             case UnsubscribeReceived(packet=packet):
+                self.hub.turns.spend(len(packet.filters))
                 subscribe.on_unsubscribe(self, packet)
             case ConnectReceived(packet=packet):
-                self._pause_on("connect")
-                self._connecting = self.hub.loop.create_task(connect.on_connect(self, packet), name="connect")
-                self._connecting.add_done_callback(self._connect_ended)
+                is_plain = packet.properties.authentication_method is None
+                self._answer(connect.on_connect(self, packet) if is_plain else authenticate.on_connect(self, packet))
+            case AuthReceived(packet=packet) if self._session is None:
+                self._answer(authenticate.on_auth(self, packet))
+            case AuthReceived(packet=packet):
+                authenticate.on_reauthentication(self, packet)
+            case DisconnectReceived() if self._session is None:  # instead of an answer to our challenge
+                self.finish()
             case DisconnectReceived(packet=packet):
                 self._note_end(packet.reason.name)
                 disconnect.on_disconnect(self, packet)
-            case AuthReceived():
-                self.end(ReasonCode.BAD_AUTHENTICATION_METHOD)
             case Violated(reason=reason, detail=detail):
                 self._on_violation(reason, detail)
             case _:
                 raise AssertionError(f"no flow for {event!r}")
+
+    def _answer(self, flow: Coroutine[Any, Any, None]) -> None:
+        """It is our turn: read nothing more until the client has its CONNACK or a challenge."""
+        self._pause_on("connect")
+        self._connecting = self.hub.loop.create_task(flow, name="connect")
+        self._connecting.add_done_callback(self._connect_ended)
 
     def _on_violation(self, reason: ReasonCode, detail: str) -> None:
         self.hub.counters.violations += 1

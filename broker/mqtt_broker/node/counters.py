@@ -18,6 +18,7 @@ class Counters:
         "dropped",
         "messages_received",
         "messages_sent",
+        "sessions_expired",
         "store_failures",
         "tls_failures",
         "violations",
@@ -34,6 +35,7 @@ class Counters:
         self.messages_received = 0
         self.messages_sent = 0
         self.denials = 0
+        self.sessions_expired = 0
         self.store_failures = 0
         self.dropped: dict[DropReason, int] = {
             "overflow": 0,

@@ -46,5 +46,6 @@ def act(hub: Hub, due: Due) -> None:
             continue  # somebody is claiming it this moment
         if session is not None and (session.outlet is not None or session.incarnation != expiry.incarnation):
             continue
+        hub.counters.sessions_expired += 1
         hub.forget(expiry.client_id)
         hub.pump.submit(End(client_id=expiry.client_id, incarnation=expiry.incarnation))

@@ -101,7 +101,7 @@ class FastLane:
         self._packet_bytes_max = limits.packet_bytes_max
         self._flows_qos0: dict[bytes, _Flow] = {}
         self._flows_qos1: dict[bytes, _Flow] = {}
-        self._seen: set[bytes] = set()
+        self._seen: set[bytes] | None = None
 
     def run(self, data: bytes, position: int) -> int:
         """Carry out the packets from `position` on for as long as their flows are known; return where that ends.
@@ -127,6 +127,8 @@ class FastLane:
     def _publishes(self, data: bytes, start: int, end: int, first_byte: int) -> int:
         """One run: this packet and those behind it that differ in nothing but packet id and payload."""
         if self._client.order:  # what came before still waits for the store: this waits behind it
+            return start
+        if first_byte == QOS_1 and self._client.connection.has_open_exchanges:  # [MQTT-3.3.4-7]: it must be counted
             return start
         extent = _body_of(data, start, end)
         if extent is None:
@@ -207,6 +209,7 @@ class FastLane:
         self._hub.counters.messages_received += count
         opening, closing = flow.puback
         self._client.connection.acknowledge(opening + (closing + opening).join(ids) + closing)
+        self._client.wrote()
         for form in flow.forms:
             before = form.head(size - payload_at)
             frame_bytes = len(before) + len(form.after_id) + size - payload_at + (2 if form.qos else 0)
@@ -247,7 +250,7 @@ class FastLane:
     def _offer(self, template: Message, form: _Form, outlet: Outlet, payloads: list[bytes]) -> None:
         """The outlet is not idle: these wait in it, as the slow road's would."""
         if not form.qos and outlet.refuses_qos0:
-            self._hub.drop("overflow", len(payloads))
+            outlet.refuse(len(payloads))
             return
         offer = outlet.offer if form.qos else outlet.offer_qos0
         for payload in payloads:
@@ -306,9 +309,9 @@ class FastLane:
 
     def _learn(self, flows: dict[bytes, _Flow], key: bytes, frame: bytes, *, was_known: bool) -> _Flow | None:
         """Ask the slow road's parts once, the second time a key is seen; None: not yet, or not a flow at all."""
-        if not was_known and key not in self._seen:
-            if len(self._seen) >= SEEN_MAX:
-                self._seen.clear()
+        if not was_known and (self._seen is None or key not in self._seen):
+            if self._seen is None or len(self._seen) >= SEEN_MAX:
+                self._seen = set()
             self._seen.add(key)
             return None
         packet = self._read(frame)
@@ -357,6 +360,8 @@ class FastLane:
         """False if each message of this kind needs a look: at its lifetime, topic or right, or at a full receiver."""
         limits = self._hub.settings.mqtt
         if packet.properties.message_expiry_interval is not None or (packet.qos and limits.queue.overflow == "Reject"):
+            return False
+        if packet.qos > limits.maximum_qos:  # [MQTT-3.2.2-11]: the slow road ends the connection
             return False
         try:
             validate_topic_name(packet.topic, limits.topic_levels_max)

@@ -63,6 +63,7 @@ def wake(hub: Hub, key: tuple[str, str]) -> None:
         limit=limit,
         qos=subscription.qos,  # [MQTT-4.8.2-3]
         identifiers=(subscription.identifier,) if subscription.identifier else (),
+        retain_as_published=subscription.retain_as_published,
     )
     hub.pump.submit(take, lambda result: _taken(hub, key, session, result))
 

@@ -18,7 +18,9 @@ from mqtt_broker.node.live import LiveSession
 from mqtt_broker.node.outlet import Delivery, Outlet
 from mqtt_broker.node.overload import Overload
 from mqtt_broker.node.pump import CommitPump
+from mqtt_broker.node.sys_topics import SysTopics
 from mqtt_broker.node.timers import TimingWheel
+from mqtt_broker.node.turns import Turns
 from mqtt_broker.routing.delivery import Plan, Receiver, plan
 from mqtt_broker.routing.retained import RetainedIndex
 from mqtt_broker.routing.shared import MemberPicker
@@ -52,6 +54,7 @@ class Hub:
         self.connecting: dict[str, asyncio.Lock] = {}
         self.tree = SubscriptionTree()
         self.retained = RetainedIndex()
+        self.sys_topics = SysTopics(asyncio.get_running_loop().time())
         self.retained_planned: dict[str, int] = {}
         self.retained_plans = 0
         self.picker = MemberPicker()
@@ -65,7 +68,9 @@ class Hub:
         self.wheel = TimingWheel(self.loop.time())
         self.due_changed = asyncio.Event()
         self.fenced = asyncio.Event()
+        self.nobody_left = asyncio.Event()
         self.pump = CommitPump(store, membership, self._on_fenced)
+        self.turns = Turns(self.loop)
         self._dirty: list[ClientConnection] = []
         self._rights = RightsCache()
 
@@ -102,7 +107,7 @@ class Hub:
 
     def adopt(self, record: SessionRecord) -> LiveSession:
         """Know this session from now on: register it and route to its subscriptions that are not muted."""
-        session = LiveSession(record, self.rights_of(record.facts), self.limits_of(record.facts))
+        session = LiveSession(record, self.rights_of, self.limits_of(record.facts))
         self.forget(record.client_id)
         self.sessions[record.client_id] = session
         for subscription in session.subscriptions.values():

@@ -1,7 +1,10 @@
-"""A listening port: accept, count, finish TLS within a deadline, hand over a connection with its verified identity.
+"""A listening port: accept, count, take a PROXY header, finish TLS, hand over a connection with its verified identity.
 
-Knows sockets, TLS and the connection limit; does not know MQTT. TLS is wrapped around each accepted connection with the
-context of that moment, so a new certificate, CA or CRL needs no new socket and touches no living connection.
+Knows sockets, TLS, deadlines and the connection limit; does not know MQTT. Each accepted connection gets the settings
+and the TLS context of that moment: a new certificate, CA or CRL needs no new socket and touches no living connection.
+
+A listener with PROXY headers is for proxies alone: another peer is closed whatever it sends, and a proxy's connection
+without a header is closed too. Guessing per connection would let everybody choose the address that is written down.
 """
 
 import asyncio
@@ -9,6 +12,7 @@ import errno
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 
 from mqtt_api.node_settings import AuthenticationSettings, ListenerSettings
 from mqtt_broker.auth.authenticate import Authenticator
@@ -16,6 +20,9 @@ from mqtt_broker.auth.principal import Peer, certificate_from_der
 from mqtt_broker.node.client import ClientConnection
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.tls import ReloadableContext, TLSConfigError
+from mqtt_broker.node.transports.proxy_protocol import ProxyHeader, ProxyProtocolError
+from mqtt_broker.node.transports.proxy_socket import Network, is_trusted, networks, plain_address, take_header
+from mqtt_broker.node.transports.websocket import WebSocketEntrance
 
 log = logging.getLogger("mqtt_broker.listener")
 
@@ -38,11 +45,13 @@ class Listener:
         self.name = settings.name
         self.authenticator = Authenticator(self._chain(settings), hub.passwords)
         self.tls = None if settings.tls is None else ReloadableContext(settings.tls)
+        self._proxies = _proxies(settings)
         self.connections: set[ClientConnection] = set()
         self.port = settings.port
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._entrances: dict[ClientConnection, WebSocketEntrance] = {}
 
     def start(self) -> None:
         """Open the port. Raises ListenError; nothing is open then."""
@@ -69,11 +78,16 @@ class Listener:
         self._accepting = self.hub.loop.create_task(self._accept(server), name=f"accept-{self.name}")
 
     def apply(self, settings: ListenerSettings) -> None:
-        """Take new limits, chain and TLS files; same host and port. Raises like the constructor, and keeps the old."""
+        """Take new settings for the connections to come; same host and port.
+
+        Raises like the constructor, and keeps the old.
+        """
         authenticator = Authenticator(self._chain(settings), self.hub.passwords)
+        proxies = _proxies(settings)
         if settings.tls != self.settings.tls:
             self.tls = None if settings.tls is None else ReloadableContext(settings.tls)
         self.authenticator = authenticator
+        self._proxies = proxies
         self.settings = settings
 
     async def reload_tls(self) -> None:
@@ -99,11 +113,13 @@ class Listener:
             )
 
     async def close(self) -> None:
-        """Stop accepting. Connections that are open stay."""
+        """Stop accepting. Connections that have come as far as MQTT stay."""
         tasks = [task for task in (self._accepting, *self._handshakes) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for entrance in list(self._entrances.values()):
+            entrance.abort()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -117,6 +133,7 @@ class Listener:
 
     def connection_closed(self, client: ClientConnection) -> None:
         self.connections.discard(client)
+        self._entrances.pop(client, None)
 
     def _chain(self, settings: ListenerSettings) -> tuple[AuthenticationSettings, ...]:
         """A listener may have a chain of its own; an empty one means nobody, not the node's [D8]."""
@@ -132,44 +149,105 @@ class Listener:
                     log.error("listener %s cannot accept: %s", self.name, problem)
                     await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue  # a client that left the queue again is nobody's fault
+            peer = plain_address(str(address[0]))
             if len(self.connections) >= self.settings.max_connections:
                 self.hub.counters.connections_refused += 1
-                log.info("listener %s is full (%d): refused %s", self.name, self.settings.max_connections, address[0])
+                log.info("listener %s is full (%d): refused %s", self.name, self.settings.max_connections, peer)
                 accepted.close()
                 continue
-            client = ClientConnection(self.hub, self, str(address[0]))
+            client = ClientConnection(self.hub, self, peer)
             self.connections.add(client)  # before the handshake: it counts from the first byte
             task = loop.create_task(self._open(accepted, client), name="handshake")
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 
     async def _open(self, accepted: socket.socket, client: ClientConnection) -> None:
-        """Finish TLS, read who it is, start MQTT. Whatever goes wrong costs this connection only."""
+        """Learn whose connection it is, finish TLS, start MQTT. Whatever goes wrong costs this connection only."""
         accepted.setblocking(False)  # noqa: FBT003 - the socket module's own signature
         if accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            if self._proxies is not None:
+                await self._take_proxy_header(self._proxies, accepted, client)
             await self.hub.loop.connect_accepted_socket(
-                lambda: client,
+                self._protocol_for(client),
                 accepted,
                 ssl=None if self.tls is None else self.tls.current,
                 ssl_handshake_timeout=None if self.tls is None else HANDSHAKE_S_MAX,
             )
+        except ProxyProtocolError as problem:
+            self.hub.counters.connections_refused += 1
+            self._give_up(accepted, client, "proxy.refused", str(problem))
         except (OSError, TimeoutError) as problem:  # ssl.SSLError is an OSError
             self.hub.counters.tls_failures += 1
-            self.connections.discard(client)
+            self._give_up(accepted, client, "tls.failed", _plain(problem))
+        except asyncio.CancelledError:
+            self.connection_closed(client)
             accepted.close()
-            address = client.peer.address
-            log.info(
-                "no connection from %s on %s: %s",
-                address,
-                self.name,
-                _plain(problem),
-                extra={
-                    "event": "tls.failed",
-                    "fields": {"address": address, "listener": self.name, "problem": _plain(problem)},
-                },
-            )
+            raise
+
+    async def _take_proxy_header(
+        self, proxies: tuple[Network, ...], accepted: socket.socket, client: ClientConnection
+    ) -> None:
+        """From here on logs and limits know the client's own address. Raises ProxyProtocolError or OSError."""
+        proxy = client.peer.address
+        if not is_trusted(proxy, proxies):
+            raise ProxyProtocolError("it is none of the trusted proxies, and this listener is for those alone")
+        try:
+            header = await take_header(self.hub.loop, accepted)
+        except TimeoutError as problem:
+            raise ProxyProtocolError("no complete PROXY header came in time") from problem
+        if header.address is not None:
+            client.peer = Peer(address=plain_address(header.address), listener=self.name)
+        _note_proxied(header, proxy, client.peer)
+
+    def _protocol_for(self, client: ClientConnection) -> Callable[[], asyncio.Protocol]:
+        """What talks first: MQTT at once, or HTTP until the upgrade."""
+        if self.settings.protocol != "WebSocket":
+            return lambda: client
+        entrance = WebSocketEntrance(self.settings.web_socket, client, self.connection_closed)
+        self._entrances[client] = entrance
+        return lambda: entrance
+
+    def _give_up(self, accepted: socket.socket, client: ClientConnection, event: str, problem: str) -> None:
+        self.connection_closed(client)
+        accepted.close()
+        address = client.peer.address
+        log.info(
+            "no connection from %s on %s: %s",
+            address,
+            self.name,
+            problem,
+            extra={"event": event, "fields": {"address": address, "listener": self.name, "problem": problem}},
+        )
+
+
+def _proxies(settings: ListenerSettings) -> tuple[Network, ...] | None:
+    """The proxies' networks; None: connections come without a PROXY header. Raises ValueError for a bad network."""
+    if settings.proxy_protocol is None:
+        return None
+    try:
+        return networks(settings.proxy_protocol.trusted_cidrs)
+    except ValueError as problem:
+        raise ValueError(f"listener {settings.name}: proxy_protocol.trusted_cidrs: {problem}") from problem
+
+
+def _note_proxied(header: ProxyHeader, proxy: str, peer: Peer) -> None:
+    """The certificate's name is what a proxy tells: worth a line in the log, never proof of who somebody is."""
+    log.debug(
+        "%s comes through the proxy %s",
+        peer.address,
+        proxy,
+        extra={
+            "event": "proxy.header",
+            "fields": {
+                "address": peer.address,
+                "listener": peer.listener,
+                "proxy": proxy,
+                "certificate_name": header.certificate_name,
+            },
+        },
+    )
 
 
 def _plain(problem: Exception) -> str:

@@ -3,6 +3,8 @@
 Knows one session's subscriptions, rights, windows and outlet; does not decide who receives or what is stored.
 """
 
+from collections.abc import Callable
+
 from mqtt_api.policy import ClientLimits, Facts, Rights
 from mqtt_api.topics import matches
 from mqtt_broker.node.outlet import Outlet
@@ -15,6 +17,8 @@ class LiveSession:
     """One session known to this node, connected (`outlet` set) or not."""
 
     __slots__ = (
+        "_resolve",
+        "_rights",
         "bounds",
         "client_id",
         "epoch",
@@ -25,12 +29,12 @@ class LiveSession:
         "limits",
         "outlet",
         "protocol_version",
-        "rights",
         "subscriptions",
         "will",
     )
 
-    def __init__(self, record: SessionRecord, rights: Rights, limits: ClientLimits) -> None:
+    def __init__(self, record: SessionRecord, resolve: Callable[[Facts], Rights], limits: ClientLimits) -> None:
+        """`resolve` is asked for the session's rights when they are first needed: most idle clients never ask."""
         self.client_id = record.client_id
         self.incarnation = record.incarnation
         self.epoch = record.epoch
@@ -39,11 +43,23 @@ class LiveSession:
         self.expiry_interval_s = record.expiry_interval_s
         self.bounds: QueueBounds = record.bounds
         self.will: Will | None = record.will
-        self.rights = rights
+        self._resolve = resolve
+        self._rights: Rights | None = None
         self.limits = limits
         self.subscriptions: dict[tuple[str, str | None], Subscription] = {s.key: s for s in record.subscriptions}
         self.inbound = InboundIds(record.inbound_qos2)
         self.outlet: Outlet | None = None
+
+    @property
+    def rights(self) -> Rights:
+        """What it may do under the policy it was last decided by; the same object until `forget_rights`."""
+        if self._rights is None:
+            self._rights = self._resolve(self.facts)
+        return self._rights
+
+    def forget_rights(self) -> None:
+        """The facts or the policy changed: resolve anew when asked."""
+        self._rights = None
 
     @property
     def is_persistent(self) -> bool:

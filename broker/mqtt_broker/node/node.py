@@ -14,6 +14,7 @@ from mqtt_broker.node.due import follow_due
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.listener import Listener, ListenError
 from mqtt_broker.node.policy_feed import PolicyFeed
+from mqtt_broker.node.sys_publisher import follow_sys
 from mqtt_broker.node.tls import TLSConfigError
 from mqtt_broker.node.watch import changes
 from mqtt_broker.settings import SettingsError, read_settings
@@ -27,6 +28,9 @@ PASSWORD_THREADS = 1  # Argon2id is meant to be slow: one core's worth at most, 
 PASSWORDS_WAITING_MAX = 256  # about ten seconds of hashing; beyond that clients are told to come back
 DRAIN_S_MAX = 5.0  # how long last bytes and last writes may take when the node stops
 TICK_S = 1.0
+# The collector's three generations. The middle one is looked at in about 2 ms; all objects, which takes far longer, only
+# after a million more than were there before: until then that is all that dead cycles can hold.
+COLLECT_AFTER = (2_000, 5, 100)
 MEASURE_S = 0.1
 NOT_LIVE = ("node", "broker", "world", "store", "store_bytes_max", "policy_file", "admin_socket", "log_format")
 
@@ -43,6 +47,7 @@ class Node:
         self._settings = read_settings(settings_file)
         self._listeners: dict[str, Listener] = {}
         self._stop = asyncio.Event()
+        self._announced = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
@@ -75,10 +80,12 @@ class Node:
             raise StartError(str(problem)) from problem
         self._start(follow_due(hub), "due")
         self._start(_tick(hub), "tick")
+        self._start(follow_sys(hub), "sys")
         self._start(_measure(hub), "overload")
         self._start(self._watch(hub, feed), "watch")
         gc.freeze()  # what is here now stays: the collector need not look at it again
-        self._announce()
+        gc.set_threshold(*COLLECT_AFTER)
+        self._announce(hub)
         fenced = asyncio.create_task(hub.fenced.wait())
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait([fenced, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +105,14 @@ class Node:
             log.critical("%s failed, the node stops", task.get_name(), exc_info=task.exception())
             self._stop.set()
 
-    def _announce(self) -> None:
+    def _announce(self, hub: Hub) -> None:
+        """Say once that clients are served: not before there is a policy [D8]."""
+        if self._announced:
+            return
+        if hub.policy is None:
+            log.warning("waiting for a policy at %s", hub.settings.policy_file, extra={"event": "node.waiting"})
+            return
+        self._announced = True
         ports = {listener.name: listener.port for listener in self._listeners.values()}
         log.info(
             "ready: %s",
@@ -130,6 +144,7 @@ class Node:
         async for _ in changes(self._watched_files, self._stop):
             await self._apply_settings(hub)
             feed.read()
+            self._announce(hub)
             for listener in self._listeners.values():
                 await listener.reload_tls()
 
@@ -183,6 +198,7 @@ class Node:
     async def _drain(self, hub: Hub) -> None:
         """Stop accepting, say goodbye with the reason, write what is owed, then let go of the store."""
         hub.draining = True
+        hub.nobody_left.clear()
         await self._close_listeners()
         for client in list(hub.all_connections):
             client.end(ReasonCode.SERVER_SHUTTING_DOWN, planned_stop=True)
@@ -201,7 +217,8 @@ class Node:
 
 async def _settled(hub: Hub) -> None:
     await hub.pump.idle()
-    await asyncio.gather(*(client.gone.wait() for client in list(hub.all_connections)))
+    if hub.all_connections:
+        await hub.nobody_left.wait()
 
 
 async def _load(hub: Hub) -> None:

@@ -19,6 +19,9 @@ class _Slot:
         self.effect = effect
 
 
+NOTHING: deque[_Slot] = deque()  # stays empty: most connections wait for nothing, and a deque of their own is 760 bytes
+
+
 class OrderedEffects:
     """The effects of one connection, run head first as they become ready."""
 
@@ -26,7 +29,7 @@ class OrderedEffects:
 
     def __init__(self, pump: CommitPump) -> None:
         self._pump = pump
-        self._slots: deque[_Slot] = deque()
+        self._slots = NOTHING
         self._low = 0
         self._on_low: Effect | None = None
 
@@ -36,20 +39,25 @@ class OrderedEffects:
     def run(self, effect: Effect) -> None:
         """Run now, or behind what still waits."""
         if self._slots:
-            self._slots.append(_Slot(effect))
+            self._append(_Slot(effect))
         else:
             effect()
 
     def commit(self, operation: Operation, effect: Callable[[Result], None]) -> None:
         """Write the operation; run `effect(result)` when it is durable and everything before it has run."""
         slot = _Slot(None)
-        self._slots.append(slot)
+        self._append(slot)
 
         def durable(result: Result) -> None:
             slot.effect = lambda: effect(result)
             self._drain()
 
         self._pump.submit(operation, durable)
+
+    def _append(self, slot: _Slot) -> None:
+        if self._slots is NOTHING:
+            self._slots = deque()
+        self._slots.append(slot)
 
     def when_below(self, count: int, call: Effect) -> None:
         """Call once, as soon as fewer than `count` effects wait."""

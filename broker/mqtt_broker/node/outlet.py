@@ -49,6 +49,9 @@ class Delivery(Struct, frozen=True):
     group: tuple[str, str] | None = None
 
 
+NOTHING: deque[Delivery] = deque()  # stays empty: most outlets hold nothing back, and a deque of their own is 760 bytes
+
+
 class Sink(Protocol):
     """The connection an outlet writes to."""
 
@@ -73,9 +76,42 @@ class Sink(Protocol):
 
     def close_stale(self) -> None: ...
 
+    def has_room(self) -> None: ...
+
+
+NOBODY: dict[Sink, None] = {}  # stays empty, as NOTHING does
+
 
 class Outlet:
     """Created when a session is connected, dropped with the connection. Not thread-safe: the loop's alone."""
+
+    __slots__ = (
+        "_backlog",
+        "_bounds",
+        "_client_id",
+        "_closed",
+        "_congested",
+        "_epoch",
+        "_excused",
+        "_hub",
+        "_incarnation",
+        "_marked_up_to",
+        "_marking",
+        "_newest",
+        "_pending",
+        "_pending_bytes",
+        "_pending_qos0",
+        "_persistent",
+        "_read_up_to",
+        "_reading",
+        "_receive_maximum",
+        "_resent_up_to",
+        "_sent_up_to",
+        "_sink",
+        "_still_allowed",
+        "_waiters",
+        "_window",
+    )
 
     def __init__(
         self,
@@ -102,8 +138,8 @@ class Outlet:
         self._receive_maximum = receive_maximum
         self._still_allowed = still_allowed
         self._window: OutboundWindow[Delivery] = OutboundWindow(receive_maximum)  # [MQTT-4.9.0-1]
-        self._pending: deque[Delivery] = deque()  # QoS 1 and 2
-        self._pending_qos0: deque[Delivery] = deque()
+        self._pending = NOTHING  # QoS 1 and 2
+        self._pending_qos0 = NOTHING
         self._pending_bytes = 0
         self._resent_up_to = sent_up_to  # entries up to here may have been sent by an earlier connection
         self._marked_up_to = sent_up_to
@@ -116,7 +152,7 @@ class Outlet:
         self._closed = False
         self._congested = False
         self._excused = False
-        self._waiters: set[Sink] = set()
+        self._waiters = NOBODY  # in the order in which they began to wait
 
     # What others ask -------------------------------------------------------------------------------------------------
 
@@ -133,7 +169,9 @@ class Outlet:
 
     @property
     def refuses_qos0(self) -> bool:
-        """True if a QoS 0 message that cannot be written now is dropped: no place, or the node sheds load."""
+        """True if a QoS 0 message is dropped now: it cannot be written, and there is no place or load is shed."""
+        if self._sink.writable and not self._pending_qos0:
+            return False
         return self.is_full or self._hub.overload.level >= 1
 
     @property
@@ -159,18 +197,16 @@ class Outlet:
         if self._sink.writable and not self._pending_qos0:
             self._send_qos0(delivery)
         elif self.refuses_qos0:
-            self._hub.drop("overflow", 1)
+            self.refuse(1)
         else:
-            self._pending_qos0.append(delivery)
-            self._wait(delivery)
+            self._append_qos0(delivery)
 
     def offer(self, delivery: Delivery) -> None:
         """A QoS 1 or 2 message that lies in memory only. The overflow policy decides when the bounds are met."""
         if self.is_full and not self._make_room():
-            self._hub.drop("overflow", 1)
+            self.refuse(1)
             return
-        self._pending.append(delivery)
-        self._wait(delivery)
+        self._append(delivery)
         self.drain()
 
     def offer_stored(self, delivery: Delivery) -> None:
@@ -181,17 +217,17 @@ class Outlet:
             self.drain()
             return
         self._newest = self._read_up_to = sequence
-        self._pending.append(delivery)
-        self._wait(delivery)
+        self._append(delivery)
         self.drain()
 
     def forward_qos0(self, frames: bytes, frame_bytes: int, count: int) -> bool:
-        """Write `count` encoded QoS 0 packets, the largest `frame_bytes` long. False: they must wait."""
+        """Write `count` encoded QoS 0 packets, the largest `frame_bytes` long.
+
+        False: each is to be offered. They must wait, or are too large for the client as they are: an alias may help.
+        """
         if self._pending_qos0 or not self._sink.writable:
             return False
-        if not self._sink.forward(frames, frame_bytes, count):
-            self._hub.drop("too_large", count)  # [MQTT-3.1.2-25]
-        return True
+        return self._sink.forward(frames, frame_bytes, count)
 
     def begin_forgettable(self, count: int, frame_bytes: int) -> Sequence[int]:
         """Packet ids for as many of `count` QoS 1 packets as `forward_qos1` may write now; the others wait.
@@ -217,6 +253,11 @@ class Outlet:
             return False
         self.drain()
         return True
+
+    def refuse(self, count: int) -> None:
+        """Drop messages that have no place here. Whoever published them should pause all the same."""
+        self._hub.drop("overflow", count)
+        self._press()
 
     def forget(self, sequence: int) -> None:
         """The store's overflow policy removed this entry before it was sent."""
@@ -254,6 +295,18 @@ class Outlet:
 
     # Back-pressure ---------------------------------------------------------------------------------------------------
 
+    def _append_qos0(self, delivery: Delivery) -> None:
+        if self._pending_qos0 is NOTHING:
+            self._pending_qos0 = deque()
+        self._pending_qos0.append(delivery)
+        self._wait(delivery)
+
+    def _append(self, delivery: Delivery) -> None:
+        if self._pending is NOTHING:
+            self._pending = deque()
+        self._pending.append(delivery)  # [MQTT-4.6.0-5] [MQTT-4.6.0-6]
+        self._wait(delivery)
+
     def _wait(self, delivery: Delivery) -> None:
         """It waits here from now on. Half of the bounds taken: whoever publishes to this receiver should pause."""
         size = delivery.message.size
@@ -262,6 +315,9 @@ class Outlet:
         bounds = self._bounds
         if 2 * self.waiting >= bounds.messages_max or 2 * self._pending_bytes >= bounds.bytes_max:
             self._congested = True
+        self._press()
+
+    def _press(self) -> None:
         if self._congested and not self._excused:
             self._hub.congested[self] = None
 
@@ -276,7 +332,7 @@ class Outlet:
 
     def _end_congestion(self) -> None:
         self._congested = self._excused = False
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, NOBODY
         for waiter in waiters:
             waiter.receiver_ready(self)
 
@@ -284,17 +340,19 @@ class Outlet:
         """Call `receiver_ready` when this receiver has caught up. False: it has, or is not waited for any more."""
         if not self._congested or self._excused or self._sink is publisher or self._sink.waits_for_receivers:
             return False  # never for one that is itself paused: two that publish to each other would wait for ever
-        self._waiters.add(publisher)
+        if self._waiters is NOBODY:
+            self._waiters = {}
+        self._waiters[publisher] = None
         return True
 
     def excuse(self, publisher: Sink) -> None:
         """A publisher waited long enough: until this receiver has caught up, its overflow policy decides."""
         self._excused = True
-        self._waiters.discard(publisher)
+        self._waiters.pop(publisher, None)
 
     def release(self, publisher: Sink) -> None:
         """The publisher is gone."""
-        self._waiters.discard(publisher)
+        self._waiters.pop(publisher, None)
 
     # What goes out ---------------------------------------------------------------------------------------------------
 
@@ -310,18 +368,35 @@ class Outlet:
             if delivery.sequence > self._marked_up_to:
                 self._mark_ahead(delivery.sequence)
                 return
-            # [MQTT-3.3.4-9] PUBLISH waits for the window, and nothing else does [MQTT-3.3.4-10].
-            if not delivery.received and not self._window.can_send(self._window_sequence(delivery)):
+            # [MQTT-4.9.0-2] PUBLISH waits for the window, and nothing else does [MQTT-3.3.4-10] [MQTT-4.9.0-3].
+            if not self._may_begin(delivery):
                 return
             self._pending.popleft()
             self._leave(delivery)
             self._send(delivery)
-        if not self._pending and self._behind:
+        if self._pending:
+            return
+        if self._behind:
             self._refill()
+        else:
+            self._pending = NOTHING
+            if self._hub.group_backlog:
+                self._sink.has_room()
+        if not self._pending_qos0:
+            self._pending_qos0 = NOTHING
 
-    def _window_sequence(self, delivery: Delivery) -> int | None:
-        """A persistent session's packet id follows from the sequence; for another any free id will do."""
-        return delivery.sequence if self._persistent and delivery.sequence else None
+    def _may_begin(self, delivery: Delivery) -> bool:
+        """False while the window, or the packet id that this one must have, is taken."""
+        if delivery.received:
+            return self._window.can_resume(delivery.sequence)
+        return delivery.qos == 0 or self._window.can_send(self._id_sequence(delivery))
+
+    def _id_sequence(self, delivery: Delivery) -> int | None:
+        """What fixes the packet id: the place in the queue, so that a resend has its old one [MQTT-4.4.0-1].
+
+        None: any free id will do, for what a session that ends with its connection is sent for the first time.
+        """
+        return delivery.sequence if delivery.sequence and (self._persistent or delivery.dup) else None
 
     def _send_qos0(self, delivery: Delivery) -> None:
         packet = self._packet(delivery, 0)  # [MQTT-4.3.1-1]
@@ -337,7 +412,11 @@ class Outlet:
         if delivery.decided_under != self._hub.revision and not self._still_allowed(delivery):
             self._give_up(delivery, "revoked")
             return
-        packet_id = self._window.send(delivery, delivery.qos, self._window_sequence(delivery))
+        if delivery.qos == 0:  # a member of a stored group that asked for no more
+            self._send_qos0(delivery)
+            self._acknowledge(delivery)
+            return
+        packet_id = self._window.send(delivery, delivery.qos, self._id_sequence(delivery))
         packet = self._packet(delivery, packet_id)
         if packet is None:
             self._take_back(packet_id)
@@ -359,7 +438,8 @@ class Outlet:
         properties = message.properties
         if message.expires_at is not None or delivery.identifiers:
             now = self._hub.store_now()
-            if is_expired(message, now):
+            # What was begun is finished: it is not late, but repeated [MQTT-4.3.3-7].
+            if is_expired(message, now) and not delivery.dup:
                 return None
             properties = _with_delivery(properties, delivery, now)
         return Publish(
@@ -417,16 +497,18 @@ class Outlet:
 
     def puback(self, packet_id: int) -> None:
         """QoS 1 is done [MQTT-4.3.2-3]. An unknown id is ignored: nothing of another message is touched."""
+        if self.finish_forgettable((packet_id,)):
+            return
         delivery = self._window.puback(packet_id)
         if delivery is not None:
-            self._acknowledge(delivery)
+            self._acknowledge(delivery)  # whatever its reason [MQTT-4.4.0-2] [MQTT-4.8.2-6]
             self.drain()
 
     def pubrec_failed(self, packet_id: int) -> None:
         """PUBREC with an error code: the exchange is over and the id free (MQTT 5.0, 4.3.3)."""
         delivery = self._window.pubrec_failed(packet_id)
         if delivery is not None:
-            self._acknowledge(delivery)  # [MQTT-4.4.0-2] [MQTT-4.8.2-6]
+            self._acknowledge(delivery)  # [MQTT-4.4.0-2]
             self.drain()
 
     def pubrec(self, packet_id: int) -> tuple[PubRecOutcome, Delivery | None]:
@@ -475,34 +557,35 @@ class Outlet:
             identifiers=entry.identifiers,
             decided_under=UNDECIDED,
             sequence=entry.sequence,
-            dup=entry.sequence <= self._resent_up_to and not entry.received,  # [MQTT-3.3.1-1]
+            dup=entry.sequence <= self._resent_up_to and not entry.received,  # [MQTT-3.3.1-1] [MQTT-4.4.0-1]
             received=entry.received,
             group=entry.group,
         )
-        self._pending.append(delivery)
-        self._wait(delivery)
+        self._append(delivery)
 
     # The end ---------------------------------------------------------------------------------------------------------
 
     def close(self) -> list[Delivery]:
         """Stop. Returns the shared deliveries that lie in memory only and may go to another member of their group.
 
-        Those are what was not sent, and QoS 1 not acknowledged; QoS 2 once sent goes to nobody else [MQTT-4.8.2-5].
+        Those are what was not sent, and QoS 1 not acknowledged; QoS 2 once sent goes to nobody else.
         """
         self._closed = True
         self._hub.buffered_bytes -= self._pending_bytes
         self._end_congestion()
         if self._reading is not None:
             self._reading.cancel()
+        # [MQTT-4.8.2-5]
         unfinished = [exchange.item for exchange in self._window.in_flight() if exchange.qos == 1]
         return [d for d in (*unfinished, *self._pending) if d.group is not None and not d.sequence]
 
 
 def _with_delivery(properties: Properties, delivery: Delivery, now: float) -> Properties:
-    """The message's own properties plus this delivery's: remaining lifetime [MQTT-3.3.2-6] and identifiers."""
+    """The message's own properties plus this delivery's: remaining lifetime and identifiers."""
     expires_at = delivery.message.expires_at
     return Properties(
         payload_format_indicator=properties.payload_format_indicator,
+        # [MQTT-3.3.2-6]
         message_expiry_interval=None if expires_at is None else max(1, round(expires_at - now)),
         content_type=properties.content_type,
         response_topic=properties.response_topic,

@@ -64,6 +64,8 @@ def apply(hub: Hub, policy: Policy) -> None:
             ended += 1
             log.info("%s is sent away: %s", session.client_id, why)
             hub.connections[session.client_id].end(ReasonCode.NOT_AUTHORIZED)
+            if hub.sessions.get(session.client_id) is not session:
+                continue  # it ended with its connection
         muted += _decide_again(hub, session)
     log.info(
         "policy revision %d in force: %d subscriptions muted, %d connections ended",
@@ -125,7 +127,7 @@ def _refreshed(facts: Facts, principal: Principal) -> Facts:
 
 def _decide_again(hub: Hub, session: LiveSession) -> int:
     """Mute what is not allowed any more, bring back what is again; returns how many were muted."""
-    session.rights = hub.rights_of(session.facts)
+    session.forget_rights()
     changed = [current for before in session.subscriptions.values() if (current := _decided(session, before)) != before]
     muted = [s for s in changed if s.muted and not session.subscriptions[s.key].muted]
     for subscription in changed:

@@ -6,7 +6,8 @@ runs only after the batch that holds its operation has returned.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Protocol
 
 from mqtt_broker.store.ports import (
@@ -26,6 +27,7 @@ from mqtt_broker.store.ports import (
 log = logging.getLogger("mqtt_broker.store")
 
 OPERATIONS_PER_BATCH_MAX = 2_000  # bounds one call's time in the store; measured far below its own limits
+CALLBACKS_S_MAX = 0.005  # per loop turn; those that are left let everybody else have a turn first
 RETRY_S_FIRST = 0.05
 FULL_S = 0.2  # a full store is asked again that often
 RETRY_S_MAX = 2.0  # a store that is back is used again within two seconds
@@ -108,8 +110,7 @@ class CommitPump:
             self._gathered[:0] = batch
             await self._make_room()
             return
-        for (_, done), result in zip(batch, results, strict=True):
-            self._call(done, result)
+        await self._call_back(batch, results)
 
     async def _make_room(self) -> None:
         """A full store drains: what only frees or advances goes ahead of what grows, or nothing would ever get through.
@@ -130,7 +131,14 @@ class CommitPump:
             self._gathered[:0] = freeing
             await asyncio.sleep(FULL_S)
             return
-        for (_, done), result in zip(freeing, results, strict=True):
+        await self._call_back(freeing, results)
+
+    async def _call_back(self, batch: Iterable[tuple[Operation, Callback]], results: Sequence[Result]) -> None:
+        ends_at = monotonic() + CALLBACKS_S_MAX
+        for (_, done), result in zip(batch, results, strict=True):
+            if monotonic() > ends_at:
+                await asyncio.sleep(0)
+                ends_at = monotonic() + CALLBACKS_S_MAX
             self._call(done, result)
 
     def _call(self, done: Callback, result: Result) -> None:

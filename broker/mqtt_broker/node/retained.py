@@ -23,6 +23,9 @@ READ_TOPICS_MAX = 200  # payloads fetched at once: bounds memory and the turn's 
 def send(hub: Hub, session: LiveSession, subscriptions: list[Subscription], planned_before: int) -> None:
     """Start sending what is retained under them. `planned_before`: hub.retained_plans when they were routed."""
     for subscription in subscriptions:
+        for message in hub.sys_topics.match(subscription.filter):
+            if _allowed(hub, session, subscription, message):
+                _deliver(hub, session, subscription, message)
         topics = hub.retained.match(subscription.filter)
         if topics:
             task = hub.loop.create_task(_send(hub, session, subscription, topics, planned_before), name="retained")
@@ -46,14 +49,16 @@ async def _send(
         for message in messages:
             if session.outlet is None or session.subscriptions.get(subscription.key) != subscription:
                 return
-            if hub.retained_planned.get(message.topic, 0) <= planned_before and _allowed(
-                hub, session, subscription, message
-            ):
+            if hub.retained_planned.get(message.topic, 0) > planned_before:
+                continue
+            if _allowed(hub, session, subscription, message):
                 _deliver(hub, session, subscription, message)
 
 
 def _allowed(hub: Hub, session: LiveSession, subscription: Subscription, message: Message) -> bool:
     """The receiver may have it, and its publisher still has the right to retain it; else it stays unseen."""
+    if subscription.no_local and message.publisher == session.client_id:  # [MQTT-3.8.3-3]
+        return False
     if subscription.has_exceptions and not session.rights.may_receive(message.topic, subscription.qos, None).allowed:
         return False
     publisher = Facts(client_id=message.publisher, username=message.username, anonymous=not message.username)

@@ -184,8 +184,12 @@ class Connection:
         It must give it back in front of what follows. None: not now, use `receive_data`: the state is not CONNECTED, or
         `arriving` more bytes are too few to complete the packet.
         """
+        if self.state is not State.CONNECTED:
+            return None
         tail = self._tail
-        if self.state is not State.CONNECTED or len(tail) + arriving < self._needed_bytes:
+        if not tail:
+            return b""
+        if len(tail) + arriving < self._needed_bytes:
             return None
         held = bytes(tail)
         tail.clear()
@@ -212,6 +216,13 @@ class Connection:
             consumed = len(data)
         return (events[0] if events else None), consumed
 
+    def hold(self, data: bytes, start: int) -> None:
+        """Keep what is in `data` from `start` on for `take_held`: a later turn goes on with it.
+
+        As for `receive_packet`: only while CONNECTED, and with nothing held.
+        """
+        self._tail += data[start:]
+
     @property
     def alias_changes(self) -> int:
         """Grows whenever one of the client's topic aliases comes to stand for another name."""
@@ -220,6 +231,11 @@ class Connection:
     def aliased_topic(self, alias: int) -> str | None:
         """The topic name that this alias of the client stands for now."""
         return None if self._inbound_aliases is None else self._inbound_aliases.known(alias)
+
+    @property
+    def has_open_exchanges(self) -> bool:
+        """True while PUBLISH packets of the client that count against our Receive Maximum are not completed."""
+        return bool(self._window)
 
     def heard(self, now: float) -> None:
         """The caller understood whole packets of this client by itself: they count for keep-alive [MQTT-3.1.2-22]."""
@@ -233,7 +249,7 @@ class Connection:
 
     def _parse(self, data: bytes, events: list[Event], start: int = 0, packets_max: int = NO_LIMIT) -> int:
         """Append the events of the whole packets from `start` on; return the index after the last of them."""
-        if self.state is State.CONNECTING:
+        if self.state is State.CONNECTING:  # [MQTT-3.1.4-6]
             return 0
         if self.state is State.AWAITING_CONNECT:
             return self._parse_connect(data, events)
@@ -287,7 +303,7 @@ class Connection:
             check_connect(packet, self._limits)
         except Violation as violation:
             self._answer_bad_connect(violation.reason, announced)
-            raise
+            raise  # [MQTT-3.1.4-1]
         self._understand(packet)
         self._needed_bytes = 0
         self.state = following
@@ -305,7 +321,7 @@ class Connection:
         self.wants_reason_strings = properties.request_problem_information != 0
         is_v5 = packet.version is _V5
         self._window = ReceiveWindow(self._limits.receive_maximum) if is_v5 else None
-        self._inbound_aliases = InboundAliases(self._limits.topic_alias_maximum) if is_v5 else None
+        self._inbound_aliases = InboundAliases(self._limits.topic_alias_maximum) if is_v5 else None  # [MQTT-3.3.2-7]
         self._outbox = Outbox(
             packet.version,
             packet_bytes_max=self.client_packet_bytes_max,
@@ -363,7 +379,7 @@ class Connection:
     # -- what the peer did wrong ---------------------------------------------------------------------------------------
 
     def _answer_bad_connect(self, reason: ReasonCode, announced: ProtocolVersion | None) -> None:
-        """[MQTT-3.1.4-1] A bad CONNECT may be answered before the close: where its version has words for it."""
+        """A bad CONNECT may be answered before the close: where its version has words for it."""
         if announced is _V5 or (announced is not None and reason in _TOLD_TO_3_X):
             self._outbox = Outbox(announced)
             self._outbox.send(ConnAck(session_present=False, reason=reason))
@@ -495,7 +511,7 @@ class Connection:
         Raises IllegalStepError if it is not our turn, ValueError if `method` is not the one of CONNECT [MQTT-4.12.0-5]
         [MQTT-4.12.0-6]; nothing has changed then.
         """
-        self._answer_auth(Step.CHALLENGE, ReasonCode.CONTINUE_AUTHENTICATION, method, data)
+        self._answer_auth(Step.CHALLENGE, ReasonCode.CONTINUE_AUTHENTICATION, method, data)  # [MQTT-4.12.0-2]
 
     def reauthenticate_success(self, method: str, data: bytes | None = None) -> None:
         """End a repeated authentication well (AUTH 0x00, MQTT 5.0, 4.12.1). A failed one ends with `disconnect`.
@@ -510,6 +526,7 @@ class Connection:
         following = after_taking(self.state, step)
         if self._auth_due is not None:
             raise IllegalStepError(self.state, step)
+        # [MQTT-4.12.0-5] [MQTT-4.12.0-6]
         if method != cast("Connect", self.connect).properties.authentication_method:
             raise ValueError("the authentication method is the one of CONNECT")
         self.state = following

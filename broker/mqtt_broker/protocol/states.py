@@ -46,7 +46,7 @@ class IllegalStepError(Exception):
 RECEIVED: dict[State, dict[int, State]] = {
     # [MQTT-3.1.0-1] The first packet is CONNECT.
     State.AWAITING_CONNECT: {PacketType.CONNECT: State.CONNECTING},
-    # [MQTT-3.1.4-6] Nothing is processed before the CONNECT is answered: bytes are held, not parsed.
+    # Nothing is processed before the CONNECT is answered: bytes are held, not parsed.
     State.CONNECTING: {},
     # [MQTT-3.1.2-30] With an authentication method, only AUTH and DISCONNECT may come before CONNACK.
     State.AUTHENTICATING: {PacketType.AUTH: State.CONNECTING, PacketType.DISCONNECT: State.CLOSED},

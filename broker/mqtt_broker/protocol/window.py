@@ -17,6 +17,9 @@ class ReceiveWindow:
         self._receive_maximum = receive_maximum
         self._open: set[int] = set()
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def open(self, packet_id: int) -> None:
         """Count a received PUBLISH, an id that is open already once. Raises Violation (0x93) beyond the maximum."""
         ids = self._open

@@ -26,11 +26,11 @@ class _Holders:
         return self.plain if group is None else self.shared.get(group, {})
 
     def put(self, client_id: str, subscription: Subscription) -> bool:
-        """True if it is new, False if it replaced one [MQTT-3.8.4-3]."""
+        """True if it is new, False if it replaced one."""
         group = subscription.group
         holders = self.plain if group is None else self.shared.setdefault(group, {})
         is_new = client_id not in holders
-        holders[client_id] = (client_id, subscription)
+        holders[client_id] = (client_id, subscription)  # [MQTT-3.8.4-3]
         return is_new
 
     def drop(self, client_id: str, group: str | None) -> bool:

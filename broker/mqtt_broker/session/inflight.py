@@ -18,6 +18,9 @@ def packet_id_of(sequence: int) -> int:
     return (sequence - 1) % PACKET_IDS_MAX + 1
 
 
+NO_IDS: frozenset[int] = frozenset()  # most sessions have nothing under way; an empty set each is 216 bytes
+
+
 class Phase(Enum):
     """Where an outbound exchange stands."""
 
@@ -60,12 +63,14 @@ class OutboundWindow(Generic[T]):
     The caller sends a queue's entries in the order of their sequence; only then the ids in use here are all there are.
     """
 
+    __slots__ = ("_exchanges", "_forgettable", "_last_free_id", "_receive_maximum")
+
     def __init__(self, receive_maximum: int) -> None:
         if not 1 <= receive_maximum <= PACKET_IDS_MAX:
             raise AssertionError(f"receive maximum {receive_maximum} is not within 1..{PACKET_IDS_MAX}")
         self._receive_maximum = receive_maximum
         self._exchanges: dict[int, Exchange[T]] = {}
-        self._forgettable: set[int] = set()
+        self._forgettable: set[int] | frozenset[int] = NO_IDS
         self._last_free_id = 0
 
     def __len__(self) -> int:
@@ -74,13 +79,17 @@ class OutboundWindow(Generic[T]):
     @property
     def has_room(self) -> bool:
         """True if the client takes one more QoS 1 or 2 PUBLISH [MQTT-4.9.0-2]."""
-        return len(self) < self._receive_maximum  # [MQTT-3.3.4-9]
+        return len(self) < self._receive_maximum  # [MQTT-3.3.4-9] [MQTT-4.9.0-2]
 
     def can_send(self, sequence: int | None = None) -> bool:
         """True if `send` may be called. A queue's entry also waits for its own packet id [MQTT-2.2.1-4]."""
         if not self.has_room:
             return False
         return sequence is None or not self._is_used(packet_id_of(sequence))
+
+    def can_resume(self, sequence: int) -> bool:
+        """True if `resume` may be called for a released exchange: only its packet id must be free."""
+        return not self._is_used(packet_id_of(sequence))
 
     def send(self, item: T, qos: int, sequence: int | None = None) -> int:
         """Begin an exchange and return its packet id. The caller asked `can_send` first; `qos` is 1 or 2.
@@ -122,6 +131,8 @@ class OutboundWindow(Generic[T]):
         if first + count > PACKET_IDS_MAX or not self._are_free(ids):
             ids = self._next_free_ids(count)
         self._last_free_id = ids[-1]
+        if isinstance(self._forgettable, frozenset):
+            self._forgettable = set()
         self._forgettable.update(ids)
         return ids
 
@@ -132,7 +143,9 @@ class OutboundWindow(Generic[T]):
     def finish_forgettable(self, packet_ids: Collection[int]) -> bool:
         """PUBACKs came. False: they are not all of forgettable exchanges, each once; nothing changed then."""
         forgettable = self._forgettable
-        if not forgettable.issuperset(packet_ids) or len(set(packet_ids)) != len(packet_ids):
+        if isinstance(forgettable, frozenset) or not forgettable.issuperset(packet_ids):
+            return False
+        if len(set(packet_ids)) != len(packet_ids):
             return False
         forgettable.difference_update(packet_ids)
         return True
@@ -175,7 +188,7 @@ class OutboundWindow(Generic[T]):
     def clear(self) -> None:
         """Forget all: the session has ended."""
         self._exchanges.clear()
-        self._forgettable.clear()
+        self._forgettable = NO_IDS
 
     def _end(self, packet_id: int, qos: int, phase: Phase) -> T | None:
         exchange = self._exchanges.get(packet_id)
@@ -217,18 +230,22 @@ class InboundIds:
     and not yet acknowledged. `len` is what counts against the receive maximum that CONNACK announced [MQTT-3.3.4-7].
     """
 
+    __slots__ = ("_unacknowledged", "_unreleased")
+
     def __init__(self, unreleased: Iterable[int] = ()) -> None:
-        self._unreleased = set(unreleased)
-        self._unacknowledged: set[int] = set()
+        self._unreleased: set[int] | None = set(unreleased) or None
+        self._unacknowledged: set[int] | None = None
 
     def __len__(self) -> int:
-        return len(self._unreleased) + len(self._unacknowledged)
+        return len(self._unreleased or ()) + len(self._unacknowledged or ())
 
     def __contains__(self, packet_id: int) -> bool:
-        return packet_id in self._unreleased or packet_id in self._unacknowledged
+        return packet_id in (self._unreleased or ()) or packet_id in (self._unacknowledged or ())
 
     def add(self, packet_id: int) -> bool:
         """A QoS 2 PUBLISH. False: a duplicate, answered with PUBREC and not delivered again [MQTT-4.3.3-10]."""
+        if self._unreleased is None:
+            self._unreleased = set()
         if packet_id in self._unreleased:
             return False
         self._unreleased.add(packet_id)
@@ -236,7 +253,7 @@ class InboundIds:
 
     def release(self, packet_id: int) -> bool:
         """A PUBREL. False: the id is not known, which PUBCOMP says with 0x92."""
-        if packet_id not in self._unreleased:
+        if self._unreleased is None or packet_id not in self._unreleased:
             return False
         self._unreleased.remove(packet_id)
         return True
@@ -245,9 +262,12 @@ class InboundIds:
         """A QoS 1 PUBLISH that waits for its acknowledgement. False: the id is in use."""
         if packet_id in self:
             return False
+        if self._unacknowledged is None:
+            self._unacknowledged = set()
         self._unacknowledged.add(packet_id)
         return True
 
     def finish(self, packet_id: int) -> None:
         """PUBACK went out: the id is free. Idempotent."""
-        self._unacknowledged.discard(packet_id)
+        if self._unacknowledged is not None:
+            self._unacknowledged.discard(packet_id)

@@ -395,7 +395,7 @@ class Batch:
         group = self._queues.of(group_id)
         member = self._queues.of(session.incarnation)
         before = member.last
-        count = self._queues.take(group, member, operation.limit, operation.qos, operation.identifiers)
+        count = self._queues.take(group, member, operation)
         entries = self._queues.read(member, before, count, _UNBOUNDED) if count else ()
         return Taken(entries, group.messages)
 

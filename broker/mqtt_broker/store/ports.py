@@ -194,7 +194,7 @@ class Take(Struct, frozen=True, kw_only=True):
     """Move up to `limit` oldest entries of a group's queue to the end of a member's. Atomic.
 
     Result: Taken(entries) or Stale. Entries keep their group, so that `Return` finds the way back. Bounds do not apply:
-    the member took only what its window has room for. `qos`, `identifiers` and the retain flag (always False) are the
+    the member took only what its window has room for. `qos`, `identifiers` and `retain_as_published` are the
     member's; an entry's QoS is the lower of its message's and `qos`.
     """
 
@@ -205,6 +205,7 @@ class Take(Struct, frozen=True, kw_only=True):
     limit: int
     qos: int = 2
     identifiers: tuple[int, ...] = ()
+    retain_as_published: bool = False
 
 
 class Return(Struct, frozen=True, kw_only=True):

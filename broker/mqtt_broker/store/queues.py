@@ -10,7 +10,7 @@ from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import QueueBounds
 from mqtt_broker.store.encoding import decode_identifiers, decode_message, encode
 from mqtt_broker.store.ordinals import Ordinals
-from mqtt_broker.store.ports import QueueEntry
+from mqtt_broker.store.ports import QueueEntry, Take
 
 COUNTERS_CACHED_MAX = 50_000  # about 10 MB; more are read again when needed
 
@@ -170,21 +170,23 @@ class Queues:
         cursor.close()  # an open one would hold the log back from its next checkpoint
         return tuple(entries)
 
-    def take(self, group: Queue, member: Queue, limit: int, qos: int, identifiers: tuple[int, ...]) -> int:
+    def take(self, group: Queue, member: Queue, operation: Take) -> int:
         """Move the oldest `limit` entries of a group to the end of a member's queue. How many there were."""
         rows = self._connection.execute(
             "SELECT q.place, q.size, b.body FROM queue q JOIN bodies b ON b.id = q.body_id"
             " WHERE q.home = ? ORDER BY q.place LIMIT ?",
-            (group.home, limit),
+            (group.home, operation.limit),
         ).fetchall()
-        numbers = encode(identifiers) if identifiers else None
+        numbers = encode(operation.identifiers) if operation.identifiers else None
         for place, size, body in rows:
-            granted = min(decode_message(body).qos, qos)  # [MQTT-3.8.4-8]
+            message = decode_message(body)
+            granted = min(message.qos, operation.qos)  # [MQTT-3.8.4-8]
+            retain = message.retain and operation.retain_as_published  # [MQTT-3.3.1-12] [MQTT-3.3.1-13]
             member.last += 1
             self._connection.execute(
-                "UPDATE queue SET home = ?, place = ?, group_id = ?, group_place = ?, qos = ?, identifiers = ?"
-                " WHERE home = ? AND place = ?",
-                (member.home, member.last, group.home, place, granted, numbers, group.home, place),
+                "UPDATE queue SET home = ?, place = ?, group_id = ?, group_place = ?, qos = ?, retain = ?,"
+                " identifiers = ? WHERE home = ? AND place = ?",
+                (member.home, member.last, group.home, place, granted, retain, numbers, group.home, place),
             )
             self._move_count(group, member, size)
         return len(rows)
@@ -202,7 +204,7 @@ class Queues:
                 self.remove(member, (place,))
                 continue
             self._connection.execute(
-                "UPDATE queue SET home = ?, place = ?, group_id = NULL, group_place = NULL, received = 0,"
+                "UPDATE queue SET home = ?, place = ?, group_id = NULL, group_place = NULL, received = 0, retain = 0,"
                 " identifiers = NULL WHERE home = ? AND place = ?",
                 (group_id, group_place, member.home, place),
             )

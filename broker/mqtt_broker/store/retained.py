@@ -17,11 +17,11 @@ class Retained:
         self._connection = connection
 
     def put(self, message: Message) -> None:
-        """The topic's new retained message [MQTT-3.3.1-5]; an empty payload removes the old one [MQTT-3.3.1-6]."""
+        """The topic's new retained message; an empty payload removes the old one."""
         if not message.payload:  # [MQTT-3.3.1-7]
-            self._connection.execute("DELETE FROM retained WHERE topic = ?", (message.topic,))
+            self._connection.execute("DELETE FROM retained WHERE topic = ?", (message.topic,))  # [MQTT-3.3.1-6]
             return
-        self._connection.execute(
+        self._connection.execute(  # [MQTT-3.3.1-5]
             "INSERT OR REPLACE INTO retained VALUES (?, ?, ?)", (message.topic, message.expires_at, encode(message))
         )
 

@@ -3,6 +3,7 @@
 Knows the shape and which combinations contradict each other; does not know how a broker is run.
 """
 
+import ipaddress
 import re
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ from mqtt_api.kinds.common import DataRef, LabelName, Resource, SecretRef
 from mqtt_api.kinds.markers import Items, Text, cel_text
 from mqtt_api.kinds.quantities import Bytes, BytesBetween, Duration, DurationBetween
 from mqtt_api.kinds.shape import Observed, Rule, Shape
+from mqtt_api.scram import ScramMechanism
 from mqtt_api.topics import LEVELS_MAX
 
 _BROKER_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
@@ -24,6 +26,8 @@ CHAIN_ENTRIES_MAX = 16
 CLIENT_CAS_MAX = 16
 DNS_NAMES_MAX = 32
 CLIENT_ID_PATTERNS_MAX = 32
+ALLOWED_ORIGINS_MAX = 32
+TRUSTED_CIDRS_MAX = 64
 CLIENT_ID_CHARACTERS_MAX = 256  # a pattern for client ids; client ids themselves may be longer
 CONNECTIONS_PER_NODE_MAX = 1_000_000
 
@@ -41,11 +45,13 @@ class ClientAuth(StrEnum):
 
 class ListenerProtocol(StrEnum):
     MQTT = "MQTT"
+    WEB_SOCKET = "WebSocket"
 
 
 class AuthenticationType(StrEnum):
     X509 = "X509"
     PASSWORD = "Password"  # noqa: S105 - the name of a way to authenticate
+    SCRAM = "SCRAM"
     ANONYMOUS = "Anonymous"
 
 
@@ -103,6 +109,31 @@ DNSName = Annotated[
 ]
 
 
+RequestPath = Annotated[
+    str,
+    Text(
+        "must be a path such as /mqtt: '/', then letters, digits and any of '-._~/'",
+        pattern=r"^/[-A-Za-z0-9._~/]*$",
+    ),
+]
+Origin = Annotated[
+    str,
+    Text(
+        "must be '*' or an origin such as https://app.example.org or http://localhost:3000, in lower case",
+        pattern=r"^(\*|[a-z][-+.a-z0-9]*://([-a-z0-9.]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?)$",
+    ),
+]
+CIDR = Annotated[
+    str,
+    Text(
+        "must be a network such as 10.0.0.0/8 or fd00::/8",
+        pattern=r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$",
+        characters_max=49,
+        check=ipaddress.ip_network,
+    ),
+]
+
+
 class EmbeddedStore(Shape):
     """The store inside the node's own process."""
 
@@ -127,7 +158,8 @@ class Authentication(Shape):
     name: LabelName = Field(description="Name of this entry, unique in its chain; logs and sessions cite it.")
     type: AuthenticationType = Field(
         description="X509: the client certificate of a listener with clientAuth. Password: the passwords of the "
-        "MQTTClients. Anonymous: anybody without a user name, with the rights of {kind: Anonymous} only."
+        "MQTTClients, as user name and password. SCRAM: the same passwords, proved by MQTT 5 authentication and never "
+        "sent. Anonymous: anybody without a user name, with the rights of {kind: Anonymous} only."
     )
     username_from: UsernameFrom = Field(
         default=UsernameFrom.COMMON_NAME,
@@ -143,6 +175,10 @@ class Authentication(Shape):
         default=("${username}",),
         description="Only for X509 with principals: Open: the client ids such a client may use. '*' stands for any "
         "characters, ${username} for its user name.",
+    )
+    mechanisms: Annotated[tuple[ScramMechanism, ...], Items(len(ScramMechanism), count_min=1, unique=True)] = Field(
+        default=tuple(ScramMechanism),
+        description="Only for SCRAM: the authentication methods that are offered.",
     )
 
     invariants = (
@@ -163,6 +199,12 @@ class Authentication(Shape):
             message="is only for principals: Open; otherwise each MQTTClient lists its own clientIDs",
             holds=lambda self: not self.given("client_ids") or self.principals == Principals.OPEN,
             field="clientIDs",
+        ),
+        Rule(
+            cel="self.type == 'SCRAM' || !has(self.mechanisms)",
+            message="is only for type SCRAM: leave it out",
+            holds=lambda self: self.type == AuthenticationType.SCRAM or not self.given("mechanisms"),
+            field="mechanisms",
         ),
     )
 
@@ -237,12 +279,42 @@ class ListenerTLS(Shape):
     )
 
 
+class WebSocket(Shape):
+    """MQTT inside WebSocket."""
+
+    path: RequestPath | None = Field(
+        default=None, description="The path that clients ask for, such as /mqtt. Absent: any."
+    )
+    allowed_origins: Annotated[tuple[Origin, ...], Items(ALLOWED_ORIGINS_MAX, count_min=1, unique=True)] | None = Field(
+        default=None,
+        description="Pages that may connect from a browser, such as https://app.example.org; '*' allows any. Absent: "
+        "only pages of the host and port they connect to. Clients that send no Origin header are not asked for one.",
+    )
+
+
+class ProxyProtocol(Shape):
+    """A load balancer in front that tells the client's address in a PROXY header, version 1 or 2."""
+
+    trusted_cidrs: Annotated[tuple[CIDR, ...], Items(TRUSTED_CIDRS_MAX, count_min=1, unique=True)] = Field(
+        description="The networks of the load balancers. From them the header is mandatory; any other peer is refused."
+    )
+
+
 class Listener(Shape):
     """One port where clients connect."""
 
     name: PortName = Field(description="Name of the listener, unique in this broker.")
     port: Annotated[int, Field(strict=True, ge=1, le=65_535)] = Field(description="TCP port; 8883 is usual for TLS.")
-    protocol: ListenerProtocol = Field(default=ListenerProtocol.MQTT, description="What is spoken: MQTT over TCP.")
+    protocol: ListenerProtocol = Field(
+        default=ListenerProtocol.MQTT,
+        description="What is spoken. MQTT: MQTT over TCP. WebSocket: MQTT inside WebSocket, for browsers.",
+    )
+    web_socket: WebSocket = Field(
+        default=WebSocket(), description="Only for protocol: WebSocket: its path, and who may connect from a browser."
+    )
+    proxy_protocol: ProxyProtocol | None = Field(
+        default=None, description="A PROXY header comes first, ahead of TLS. Absent: there is none, and none is taken."
+    )
     tls: ListenerTLS | None = Field(
         default=None, description="TLS of this listener; {} asks the local CA for a certificate. Absent: plain text."
     )
@@ -268,6 +340,12 @@ class Listener(Shape):
             message="contradicts tls: leave one of the two out",
             holds=lambda self: self.tls is None or not self.allow_plaintext,
             field="allowPlaintext",
+        ),
+        Rule(
+            cel="!has(self.webSocket) || (has(self.protocol) && self.protocol == 'WebSocket')",
+            message="is only for protocol: WebSocket: leave it out",
+            holds=lambda self: self.protocol == ListenerProtocol.WEB_SOCKET or not self.given("web_socket"),
+            field="webSocket",
         ),
         _UNIQUE_CHAIN_NAMES,
     )
@@ -339,6 +417,11 @@ class MQTT(Shape):
     )
     max_subscriptions_per_client: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(
         default=1_000, description="How many subscriptions one client holds at most."
+    )
+    sys_interval: Annotated[Duration, DurationBetween("0s", "1h")] = Field(
+        default=Duration("10s"),
+        description="How often the broker publishes figures of its own below $SYS; 0s switches them off. Clients read "
+        "them with a right to subscribe to $SYS/#, which # alone does not grant; no client may publish there.",
     )
     queue: Queue = Field(default=Queue(), description="Bounds of what waits for one session.")
 

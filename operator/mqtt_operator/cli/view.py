@@ -4,12 +4,15 @@ Knows the words; does not know colours, boxes or when something is shown.
 """
 
 import shlex
+import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from mqtt_api.kinds.mqttbroker import ListenerProtocol
 from mqtt_api.node_settings import ListenerSettings
 from mqtt_operator.cli.options import counted
 from mqtt_operator.local.certificates import facts
@@ -69,7 +72,7 @@ def ask_about(event: NodeEvent, folder: Path) -> str | None:
     if action is None or not topic:
         return None
     username, client_id = str(event.fields.get("username") or ""), str(event.fields.get("client_id") or "")
-    words = ["stoa", "can-i", username or ANONYMOUS, action, str(topic)]
+    words = [command(), "can-i", username or ANONYMOUS, action, str(topic)]
     if event.fields.get("qos"):
         words += ["--qos", str(event.fields["qos"])]
     if event.fields.get("retain") and action == "publish":
@@ -79,6 +82,13 @@ def ask_about(event: NodeEvent, folder: Path) -> str | None:
     if client_id and client_id != username:
         words += ["--client-id", client_id]
     return shlex.join([*words, "-f", str(folder)])
+
+
+def command() -> str:
+    """How the reader can type this program: its name where the shell finds it, else its path."""
+    found = shutil.which("stoa")
+    mine = Path(sys.argv[0])
+    return "stoa" if found is not None or mine.name != "stoa" else shown(mine.absolute())
 
 
 def clock(event: NodeEvent) -> str:
@@ -98,11 +108,19 @@ def shown(path: Path) -> str:
 
 def _listener(listener: ListenerSettings) -> str:
     if listener.tls is None:
-        return f"{listener.name}  mqtt://{_address(listener)}  PLAIN TEXT: anybody on the way can read and change it"
+        return f"{listener.name}  {_url(listener)}  PLAIN TEXT: anybody on the way can read and change it"
     certificate = facts(Path(listener.tls.certificate_file).read_bytes())
     clients = "" if listener.tls.client_auth == "None" else f", client certificates {listener.tls.client_auth.lower()}"
     until = f"{certificate.not_after:%Y-%m-%d}"
-    return f"{listener.name}  mqtts://{_address(listener)}  {listener.tls.min_version}+, valid until {until}{clients}"
+    return f"{listener.name}  {_url(listener)}  {listener.tls.min_version}+, valid until {until}{clients}"
+
+
+def _url(listener: ListenerSettings) -> str:
+    is_web = listener.protocol == ListenerProtocol.WEB_SOCKET
+    scheme = ("ws" if is_web else "mqtt") + ("" if listener.tls is None else "s")
+    path = (listener.web_socket.path or "") if is_web else ""
+    behind = "  behind a PROXY header" if listener.proxy_protocol is not None else ""
+    return f"{scheme}://{_address(listener)}{path}{behind}"
 
 
 def _address(listener: ListenerSettings) -> str:

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from mqtt_api.kinds.mqttbroker import MQTT, Authentication, Listener, ListenerTLS
+from mqtt_api.kinds.mqttbroker import MQTT, Authentication, Listener, ListenerTLS, ProxyProtocol, WebSocket
 from mqtt_api.node_settings import (
     AuthenticationSettings,
     ListenerSettings,
     MQTTSettings,
     NodeSettings,
+    ProxyProtocolSettings,
     QueueSettings,
     TLSSettings,
+    WebSocketSettings,
 )
 from mqtt_api.resources import MQTTBroker
 
@@ -67,10 +69,21 @@ def _listener(listener: Listener, place: NodePlace) -> ListenerSettings:
         name=listener.name,
         host=place.host,
         port=listener.port,
+        protocol=listener.protocol.value,
+        web_socket=_web_socket(listener.web_socket),
+        proxy_protocol=None if listener.proxy_protocol is None else _proxy_protocol(listener.proxy_protocol),
         tls=None if listener.tls is None else _tls(listener.tls, place.tls[listener.name]),
         authentication=None if listener.authentication is None else _chain(listener.authentication),
         max_connections=listener.max_connections_per_node,
     )
+
+
+def _web_socket(web_socket: WebSocket) -> WebSocketSettings:
+    return WebSocketSettings(path=web_socket.path, allowed_origins=web_socket.allowed_origins)
+
+
+def _proxy_protocol(proxy_protocol: ProxyProtocol) -> ProxyProtocolSettings:
+    return ProxyProtocolSettings(trusted_cidrs=proxy_protocol.trusted_cidrs)
 
 
 def _tls(tls: ListenerTLS, files: TLSFiles) -> TLSSettings:
@@ -92,6 +105,7 @@ def _chain(entries: Iterable[Authentication]) -> tuple[AuthenticationSettings, .
             username_from=entry.username_from.value,
             principals=entry.principals.value,
             client_ids=entry.client_ids,
+            mechanisms=tuple(mechanism.value for mechanism in entry.mechanisms),
         )
         for entry in entries
     )
@@ -111,6 +125,7 @@ def _mqtt(mqtt: MQTT) -> MQTTSettings:
         shared_subscription_available=mqtt.shared_subscription_available,
         topic_levels_max=mqtt.max_topic_levels,
         subscriptions_per_client_max=mqtt.max_subscriptions_per_client,
+        sys_interval_s=mqtt.sys_interval.seconds,
         queue=QueueSettings(
             messages_max=mqtt.queue.max_messages,
             bytes_max=mqtt.queue.max_bytes.bytes,

@@ -15,14 +15,17 @@ from mqtt_api.resources import MQTTClient
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.folder import Declared
 from mqtt_operator.local.objects import DataKey
+from mqtt_operator.local.scram import mechanisms_of
 from mqtt_operator.local.secrets import Binding, ensure_binding
 from mqtt_operator.local.verifiers import verifiers_of
+from mqtt_operator.policy.compile import Scram
 
 
 class Credentials(Struct, frozen=True, kw_only=True):
     """`verifiers` by user name, in the declared order; `bindings` are the generated Secrets of each user name."""
 
     verifiers: Mapping[str, tuple[str, ...]]
+    scram: Scram
     bindings: Mapping[str, tuple[Binding, ...]]
 
     def password_file(self, username: str) -> Path | None:
@@ -46,9 +49,12 @@ def prepare_credentials(declared: Declared, data: DataFolder, hasher: PasswordHa
             for index, password in enumerate(_declared_passwords(declared, client))
             if index in made or password
         )
-    hashed = verifiers_of(data, plain, hasher)
+    hashed = verifiers_of(data, plain, hasher, mechanisms_of(declared.broker))
     return Credentials(
-        verifiers={each.username: (*hashed[each.username], *_brought(declared, each)) for each in declared.clients},
+        verifiers={
+            each.username: (*hashed.argon2[each.username], *_brought(declared, each)) for each in declared.clients
+        },
+        scram=Scram(verifiers=hashed.scram, salt_key=hashed.salt_key),
         bindings=bindings,
     )
 

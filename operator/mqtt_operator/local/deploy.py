@@ -15,7 +15,7 @@ import msgspec
 from argon2 import PasswordHasher
 from msgspec import Struct
 
-from mqtt_api.kinds.mqttbroker import AuthenticationType
+from mqtt_api.kinds.mqttbroker import AuthenticationType, ListenerProtocol
 from mqtt_api.node_settings import ListenerSettings, NodeSettings
 from mqtt_api.policy import Policy, encode_policy
 from mqtt_api.resources import MQTTClient
@@ -55,11 +55,13 @@ class Deployment(Struct, frozen=True, kw_only=True):
     @property
     def accounts(self) -> list[Account]:
         """Those whose log-in can be written down: with a password file first, then anonymous, then the others."""
-        clients = sorted(self.declared.clients, key=lambda client: client.username)
-        accounts = [account for client in clients if (account := self._account(client)) is not None]
         chain = best_listener(self.settings.listeners).authentication
-        entries = self.settings.authentication if chain is None else chain
-        if any(entry.type == AuthenticationType.ANONYMOUS for entry in entries):
+        types = {entry.type for entry in (self.settings.authentication if chain is None else chain)}
+        accounts: list[Account] = []
+        if AuthenticationType.PASSWORD in types:  # nobody is told to send a password where it is not asked for
+            clients = sorted(self.declared.clients, key=lambda client: client.username)
+            accounts += [account for client in clients if (account := self._account(client)) is not None]
+        if AuthenticationType.ANONYMOUS in types:
             accounts.append(Account(username=""))
         return sorted(accounts, key=lambda account: (account.password_file is None, account.username != ""))
 
@@ -110,16 +112,29 @@ def deploy(declared: Declared, data: DataFolder, world: World, surroundings: Sur
 
 
 def best_listener(listeners: tuple[ListenerSettings, ...]) -> ListenerSettings:
-    """The one to tell people: TLS that asks for no client certificate, else TLS, else the first."""
+    """The one to tell people: reached without a proxy, MQTT over TCP, TLS, no client certificate asked for; in that
+    order, and the first of equals.
+    """
     return min(
-        listeners, key=lambda each: (each.tls is None, each.tls is not None and each.tls.client_auth == "Required")
+        listeners,
+        key=lambda each: (
+            each.proxy_protocol is not None,
+            each.protocol != ListenerProtocol.MQTT,
+            each.tls is None,
+            each.tls is not None and each.tls.client_auth == "Required",
+        ),
     )
 
 
 def _write_policy(declared: Declared, data: DataFolder, credentials: Credentials) -> Policy:
     last = load_revision(data)
     content = compile_policy(
-        declared.broker, declared.clients, declared.permissions, credentials.verifiers, last.number
+        declared.broker,
+        declared.clients,
+        declared.permissions,
+        credentials.verifiers,
+        last.number,
+        scram=credentials.scram,
     )
     revision = next_revision(last, content.digest)
     policy = msgspec.structs.replace(content, revision=revision.number)

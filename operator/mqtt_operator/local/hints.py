@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from mqtt_api.kinds.mqttbroker import ListenerProtocol
 from mqtt_api.node_settings import ListenerSettings
 from mqtt_api.policy import Activity, Effect, Policy
 from mqtt_api.topics import matches
@@ -50,9 +51,19 @@ class Hint(Struct, frozen=True, kw_only=True):
 
 
 def hints(policy: Policy, accounts: Sequence[Account], listener: ListenerSettings, ca_file: Path | None) -> list[Hint]:
-    """Lines for mosquitto_sub, mosquitto_pub and paho. Without a client that may do so there is no such line."""
+    """Lines for mosquitto_sub, mosquitto_pub and paho. Without a client that may do so there is no such line.
+
+    The mosquitto programs do not speak WebSocket; behind a PROXY header nobody connects by hand.
+    """
+    if listener.proxy_protocol is not None:
+        return []
     subscriber, publisher = _choose_pair(policy, accounts)
     found: list[Hint] = []
+    if listener.protocol == ListenerProtocol.WEB_SOCKET:
+        if publisher is not None:
+            title = "publish in Python (paho-mqtt) over WebSocket"
+            found.append(Hint(title=title, lines=_paho(publisher, listener, ca_file)))
+        return found
     if subscriber is not None:
         line = f"mosquitto_sub {_mosquitto(subscriber, listener, ca_file)} -v"
         found.append(Hint(title=f"subscribe as {_name(subscriber)}", lines=(line,)))
@@ -136,10 +147,13 @@ def _mosquitto(use: Use, listener: ListenerSettings, ca_file: Path | None) -> st
 
 
 def _paho(use: Use, listener: ListenerSettings, ca_file: Path | None) -> tuple[str, ...]:
+    over = ", transport='websockets'" if listener.protocol == ListenerProtocol.WEB_SOCKET else ""
     lines = [
         "import pathlib, paho.mqtt.client as mqtt",
-        f"c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id={use.client_id!r}, protocol=mqtt.MQTTv5)",
+        f"c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id={use.client_id!r}, protocol=mqtt.MQTTv5{over})",
     ]
+    if over and listener.web_socket.path is not None:
+        lines.append(f"c.ws_set_options(path={listener.web_socket.path!r})")
     if listener.tls is not None and ca_file is not None:
         lines.append(f"c.tls_set(ca_certs={str(ca_file)!r})")
     if use.account.password_file is not None:

@@ -11,12 +11,13 @@ from mqtt_api.keys import BROKER_KIND, CLIENT_KIND
 from mqtt_api.kinds.common import BrokerRef, DataKind
 from mqtt_api.kinds.common import DataRef as Ref
 from mqtt_api.kinds.mqttbroker import ListenerTLS
-from mqtt_api.kinds.mqttclient import PasswordSecretRef
+from mqtt_api.kinds.mqttclient import PasswordSecretRef, PasswordSource
 from mqtt_api.kinds.topicpermission import SubjectKind
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission
 from mqtt_operator.errors import Mistake
 from mqtt_operator.local.certificates import KeyPair, certificates_mistake, crl_mistake, key_pair_mistake
 from mqtt_operator.local.objects import DataKey, Entry, Objects
+from mqtt_operator.local.scram import mechanisms_of, password_mistake, username_mistake
 from mqtt_operator.local.verifiers import verifier_mistake
 from mqtt_operator.policy.attachment import claimed_usernames, is_attached, names_broker
 
@@ -43,6 +44,7 @@ def check_references(objects: Objects, *, complete: bool) -> None:
     objects.mistakes += mistakes
     if complete:
         objects.notes += checks.subjects_without_client()
+        objects.notes += checks.clients_without_scram()
 
 
 class _Checks:
@@ -134,6 +136,32 @@ class _Checks:
                     first = makers[key][0].place
                     message = f"names {_named(key)}, which {first} has made already; each password needs its own"
                     yield entry.document.mistake(field, message)
+
+    def clients_without_scram(self) -> Iterator[str]:
+        """What a client of a broker with SCRAM declares and cannot log in with that way."""
+        scram = [each.resource for each in self._objects.brokers if mechanisms_of(each.resource)]
+        for entry in self._objects.clients:
+            if not any(is_attached(broker, entry.resource) for broker in scram):
+                continue
+            wrong = username_mistake(entry.resource.username)
+            if wrong:
+                yield f"{entry.place}: no log-in by SCRAM: the user name {wrong}."
+            for index, source in enumerate(entry.resource.spec.credentials.passwords):
+                wrong = self._without_scram(entry, source)
+                if wrong:
+                    yield f"{entry.place}: spec.credentials.passwords[{index}]: no log-in by SCRAM: {wrong}."
+
+    def _without_scram(self, entry: Entry[MQTTClient], source: PasswordSource) -> str | None:
+        ref = source.secret_ref
+        if ref is None:
+            return None
+        if ref.key is None:
+            return "a hash is not enough, it takes the password itself (key instead of hashKey)"
+        secret = DataKey(DataKind.SECRET, entry.resource.metadata.namespace, ref.name)
+        data = self._objects.data.get(secret)
+        value = data.resource.data.get(ref.key) if data is not None else None
+        wrong = password_mistake(value) if value else None
+        return f"the password {wrong}" if wrong else None
 
     def listeners(self) -> Iterator[Mistake]:
         for entry in self._objects.brokers:

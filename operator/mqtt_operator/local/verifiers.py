@@ -1,4 +1,4 @@
-"""Argon2id verifiers of the passwords that the files declare: what nodes get instead of passwords.
+"""Verifiers of the passwords that the files declare, Argon2id and SCRAM: what nodes get instead of passwords.
 
 Knows hashing and its cache; does not know where passwords come from or who may do what.
 
@@ -10,15 +10,20 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError
+from msgspec import Struct
 
+from mqtt_api.policy import ScramMechanism, ScramVerifier
+from mqtt_api.scram import ITERATIONS
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.files import read_or_none, write_private, write_private_if_changed
+from mqtt_operator.local.scram import make_verifier, password_mistake
 
 # The least that current advice calls safe, about 20 ms a hash on one ordinary core: a node verifies one at each
 # CONNECT, so more would mostly buy an attacker a cheaper flood.
@@ -35,27 +40,70 @@ FOREIGN_PARALLELISM_MAX = 8
 FINGERPRINT_KEY_BYTES = 32
 
 Passwords = Mapping[str, tuple[bytes, ...]]
+Verifier = str | ScramVerifier
+_Wanted = tuple[str, str, Callable[[], Verifier]]  # user name, fingerprint, how to make it
+
+
+class Verifiers(Struct, frozen=True, kw_only=True):
+    """By user name. `salt_key` is what the SCRAM salts were derived with; empty if no SCRAM verifier was asked for."""
+
+    argon2: Mapping[str, tuple[str, ...]]
+    scram: Mapping[str, tuple[ScramVerifier, ...]]
+    salt_key: bytes = b""
 
 
 def standard_hasher() -> PasswordHasher:
     return PasswordHasher(time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=PARALLELISM, type=Type.ID)
 
 
-def verifiers_of(data: DataFolder, passwords: Passwords, hasher: PasswordHasher) -> dict[str, tuple[str, ...]]:
-    """One verifier per password, by user name, in the order given. Forgets those that nobody declares any more.
+def verifiers_of(
+    data: DataFolder, passwords: Passwords, hasher: PasswordHasher, mechanisms: Sequence[ScramMechanism] = ()
+) -> Verifiers:
+    """One Argon2id verifier per password, in the order given, and one per mechanism that SCRAM can prove it by.
 
-    Raises DataFolderError.
+    Forgets those that nobody declares any more. Raises DataFolderError.
     """
     key = _fingerprint_key(data)
+    salt_key = _derived_key(key, "scram salts") if mechanisms else b""
+    argon2: list[_Wanted] = [
+        (user, _fingerprint(key, user, word), partial(hasher.hash, word)) for user, word in _each(passwords)
+    ]
+    scram: list[_Wanted] = [
+        (
+            user,
+            _fingerprint(_derived_key(key, f"{mechanism} {ITERATIONS}"), user, word),
+            partial(make_verifier, salt_key, mechanism, user, word),
+        )
+        for user, word in _each(passwords)
+        for mechanism in mechanisms
+        if password_mistake(word) is None
+    ]
+    made = _made_once(data, {fingerprint: make for _, fingerprint, make in (*argon2, *scram)})
+    found_argon2: dict[str, tuple[str, ...]] = dict.fromkeys(passwords, ())
+    found_scram: dict[str, tuple[ScramVerifier, ...]] = dict.fromkeys(passwords, ())
+    for user, fingerprint, _ in (*argon2, *scram):
+        verifier = made[fingerprint]
+        if isinstance(verifier, ScramVerifier):
+            found_scram[user] += (verifier,)
+        else:
+            found_argon2[user] += (verifier,)
+    return Verifiers(argon2=found_argon2, scram=found_scram, salt_key=salt_key)
+
+
+def _each(passwords: Passwords) -> Iterator[tuple[str, bytes]]:
+    return ((user, word) for user, words in passwords.items() for word in words)
+
+
+def _made_once(data: DataFolder, wanted: Mapping[str, Callable[[], Verifier]]) -> Mapping[str, Verifier]:
+    """What the cache holds of this, the rest made and kept."""
     cached = _read_cache(data)
-    wanted = {_fingerprint(key, user, word): word for user, words in passwords.items() for word in words}
-    missing = {fingerprint: word for fingerprint, word in wanted.items() if fingerprint not in cached}
-    # Argon2 lets go of the interpreter's lock: a first start with a thousand clients uses every core.
+    missing = {fingerprint: make for fingerprint, make in wanted.items() if fingerprint not in cached}
+    # Hashing lets go of the interpreter's lock: a first start with a thousand clients uses every core.
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        fresh = dict(zip(missing, pool.map(hasher.hash, missing.values()), strict=True))
+        fresh = dict(zip(missing, pool.map(lambda make: make(), missing.values()), strict=True))
     current = {fingerprint: fresh.get(fingerprint) or cached[fingerprint] for fingerprint in sorted(wanted)}
     write_private_if_changed(data.verifiers, msgspec.json.encode(current))
-    return {user: tuple(current[_fingerprint(key, user, word)] for word in words) for user, words in passwords.items()}
+    return current
 
 
 def verifier_mistake(verifier: str) -> str | None:
@@ -90,9 +138,13 @@ def _fingerprint(key: bytes, username: str, password: bytes) -> str:
     return hmac.new(key, len(name).to_bytes(4, "big") + name + password, hashlib.sha256).hexdigest()
 
 
-def _read_cache(data: DataFolder) -> dict[str, str]:
+def _derived_key(key: bytes, purpose: str) -> bytes:
+    return hmac.digest(key, purpose.encode(), hashlib.sha256)
+
+
+def _read_cache(data: DataFolder) -> dict[str, Verifier]:
     """A cache that cannot be read is an empty one: it is made again at the price of hashing."""
     try:
-        return msgspec.json.decode(read_or_none(data.verifiers) or b"{}", type=dict[str, str])
+        return msgspec.json.decode(read_or_none(data.verifiers) or b"{}", type=dict[str, Verifier])
     except msgspec.DecodeError:
         return {}

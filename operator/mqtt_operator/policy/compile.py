@@ -12,12 +12,31 @@ import msgspec
 from mqtt_api.kinds.mqttclient import CertificateCredential
 from mqtt_api.kinds.mqttclient import ClientLimits as DeclaredLimits
 from mqtt_api.kinds.topicpermission import PermissionRule, Subject, SubjectKind
-from mqtt_api.policy import CertificateMatch, ClientLimits, Effect, Policy, Principal, Rule, encode_policy
+from mqtt_api.policy import (
+    CertificateMatch,
+    ClientLimits,
+    Effect,
+    Policy,
+    Principal,
+    Rule,
+    ScramVerifier,
+    encode_policy,
+)
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission
 from mqtt_operator.policy.attachment import claimed_usernames, is_attached
 
 Verifiers = Mapping[str, tuple[str, ...]]
 """Argon2id verifiers by user name."""
+
+
+class Scram(msgspec.Struct, frozen=True, kw_only=True):
+    """SCRAM verifiers by user name, and the key that salts are derived with; empty where no chain asks for SCRAM."""
+
+    verifiers: Mapping[str, tuple[ScramVerifier, ...]] = {}
+    salt_key: bytes = b""
+
+
+NO_SCRAM = Scram()
 
 
 def compile_policy(
@@ -26,6 +45,8 @@ def compile_policy(
     permissions: Iterable[TopicPermission],
     passwords: Verifiers,
     revision: int,
+    *,
+    scram: Scram = NO_SCRAM,
 ) -> Policy:
     """The policy of this broker. Objects of other brokers and other namespaces are left out.
 
@@ -38,7 +59,8 @@ def compile_policy(
     content = Policy(
         default_effect=Effect(broker.spec.authorization.default_policy),
         rules=rules,
-        principals={client.username: _principal(client, in_force, indexes, passwords) for client in members},
+        principals={client.username: _principal(client, in_force, indexes, passwords, scram) for client in members},
+        scram_salt_key=scram.salt_key,
         authenticated=_granted(in_force, indexes, lambda subject: subject.kind is SubjectKind.AUTHENTICATED),
         anonymous=_granted(in_force, indexes, lambda subject: subject.kind is SubjectKind.ANONYMOUS),
     )
@@ -111,6 +133,7 @@ def _principal(
     permissions: Sequence[TopicPermission],
     indexes: Mapping[str, tuple[int, ...]],
     passwords: Verifiers,
+    scram: Scram,
 ) -> Principal:
     spec = client.spec
     return Principal(
@@ -119,6 +142,7 @@ def _principal(
         namespace=client.metadata.namespace,
         client_ids=tuple(sorted(spec.client_ids)),
         passwords=tuple(passwords.get(client.username, ())),
+        scram=tuple(scram.verifiers.get(client.username, ())),
         certificates=tuple(_certificate(each) for each in spec.credentials.certificates),
         groups=tuple(sorted(spec.groups)),
         attributes=dict(sorted(spec.attributes.items())),

@@ -59,6 +59,13 @@ def subscribe(packet_id: int, topic_filter: str, qos: int, version: int) -> byte
     return frame(0x82, struct.pack(">H", packet_id) + properties + text(topic_filter) + bytes([qos]))
 
 
+def subscribe_all(packet_id: int, filters: Sequence[str], version: int) -> bytes:
+    """One SUBSCRIBE for many filters, QoS 0."""
+    properties = b"\x00" if version == V5 else b""
+    asked = b"".join(text(one) + b"\x00" for one in filters)
+    return frame(0x82, struct.pack(">H", packet_id) + properties + asked)
+
+
 def unsubscribe(packet_id: int, topic_filter: str, version: int) -> bytes:
     properties = b"\x00" if version == V5 else b""
     return frame(0xA2, struct.pack(">H", packet_id) + properties + text(topic_filter))

@@ -3,6 +3,7 @@
 from bench.workloads.base import Workload
 from bench.workloads.connections import Connects, Idle
 from bench.workloads.sparse import Sparse
+from bench.workloads.storm import Storm
 from bench.workloads.stream import Stream
 
 _ALL: tuple[Workload, ...] = (
@@ -31,6 +32,8 @@ _ALL: tuple[Workload, ...] = (
     Stream(name="topics-10000", title="QoS 0 over 10,000 topics in turn", topics=10_000),
     Stream(name="mqtt5-alias", title="MQTT 5, QoS 1, topic alias, two user properties", qos=1, aliased=True),
     Stream(name="churn", title="QoS 0 stream beside 500 subscribes/s and 5 policies/s", churn=True),
+    Storm(name="subscribe-storm", title="QoS 0 at 1,000/s beside 10,000 filters subscribed to at once"),
+    Storm(name="subscribe-storm-wide", title="the same storm, 1,000 filters in each SUBSCRIBE", per_packet=1_000),
     Stream(name="persistent-qos1", title="QoS 1 to a persistent session, connected", qos=1, persistent=True),
     Idle(name="idle", title="idle connections, memory each"),
     Idle(name="tls-idle", title="TLS 1.3: idle connections, memory each", tls=True),

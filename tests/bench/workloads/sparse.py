@@ -13,11 +13,11 @@ from bench.driver.link import Link
 from bench.figures import Result, percentile
 from bench.workloads.base import DRAIN_QUIET_S, Broker, Budget, Stopwatch, TopicsOf, client_id, crowd_for
 
-_SELECT_STEP_S = 0.001  # a selector waits in whole milliseconds; a shorter wait is spent asking, to be in time
+SELECT_STEP_S = 0.001  # a selector waits in whole milliseconds; a shorter wait is spent asking, to be in time
 _LATE_MS_MAX = 0.5  # p99; a driver that gets its core later than that measures itself
 
 
-class _Sender:
+class Sender:
     """One publisher with one frame, patched for each message."""
 
     def __init__(self, stream: int, link: Link, version: int) -> None:
@@ -51,7 +51,7 @@ class Sparse:
         with crowd_for(broker, self.publishers, topics, tls=self.tls, version=budget.version) as crowd:
             receivers = crowd.join(self._subscribers())
             links = crowd.join([Member(client_id(number)) for number in range(self.publishers)])
-            senders = [_Sender(number, link, budget.version) for number, link in enumerate(links)]
+            senders = [Sender(number, link, budget.version) for number, link in enumerate(links)]
             self._send_for(budget.warm_s, crowd, senders)
             watch = Stopwatch(broker, crowd)
             watch.start()
@@ -65,7 +65,7 @@ class Sparse:
         names = TopicsOf()
         return [Member(f"load-s{number}", names.names(number)) for number in range(self.publishers)]
 
-    def _send_for(self, seconds: float, crowd: Crowd, senders: Sequence[_Sender]) -> float:
+    def _send_for(self, seconds: float, crowd: Crowd, senders: Sequence[Sender]) -> float:
         """Message after message at the common rate, from one publisher after the other; how late, ms at p99."""
         rate = self.publishers * self.rate_per_s
         late_ms: list[float] = []
@@ -73,7 +73,7 @@ class Sparse:
         for number in range(int(seconds * rate)):
             due = start + number / rate
             while (early := due - time.monotonic()) > 0:
-                crowd.loop.turn(early - _SELECT_STEP_S if early > 2 * _SELECT_STEP_S else 0)
+                crowd.loop.turn(early - SELECT_STEP_S if early > 2 * SELECT_STEP_S else 0)
             late_ms.append((time.monotonic() - due) * 1_000)
             senders[number % self.publishers].send()
             if not number % 16:  # also when late, what arrived is read: its latency is the broker's, not ours
@@ -81,7 +81,7 @@ class Sparse:
         return percentile(late_ms, 0.99)
 
     def _judge(
-        self, crowd: Crowd, watch: Stopwatch, senders: Sequence[_Sender], receivers: Sequence[Link], late_ms: float
+        self, crowd: Crowd, watch: Stopwatch, senders: Sequence[Sender], receivers: Sequence[Link], late_ms: float
     ) -> Result:
         sent = {number: sender.sent for number, sender in enumerate(senders)}
         crowd.drain(lambda: crowd.delivered() >= sum(sent.values()), DRAIN_QUIET_S)

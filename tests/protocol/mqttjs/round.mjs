@@ -1,9 +1,9 @@
-// One round of an ordinary mqtt.js client over TLS: publish, subscribe, retained, will, persistent session.
-// usage: node round.mjs PORT CA_FILE USERNAME PASSWORD VERSION; exit 0 and "ok" when every step held.
+// One round of an ordinary mqtt.js client: publish, subscribe, retained, will, persistent session.
+// usage: node round.mjs PORT CA_FILE USERNAME PASSWORD VERSION [SCHEME]; SCHEME: mqtts, ws or wss; exit 0 and "ok" when all held.
 import fs from 'node:fs'
 import mqtt from 'mqtt'
 
-const [port, caFile, username, password, version] = process.argv.slice(2)
+const [port, caFile, username, password, version, scheme = 'mqtts'] = process.argv.slice(2)
 const protocolVersion = Number(version)
 const STEP_MS_MAX = 10_000
 
@@ -13,7 +13,7 @@ function options(clientId, more = {}) {
   }
 }
 
-const open = (clientId, more) => mqtt.connectAsync(`mqtts://localhost:${port}`, options(clientId, more))
+const open = (clientId, more) => mqtt.connectAsync(`${scheme}://localhost:${port}`, options(clientId, more))
 
 // The next message of this client, as [topic, payload, retain].
 function next(client) {
@@ -72,7 +72,7 @@ async function persistentSession() {
   const publisher = await open(`${username}-a`)
   await publisher.publishAsync('js/kept-for', 'while away', { qos: 1 })
   await publisher.endAsync()
-  const second = mqtt.connect(`mqtts://localhost:${port}`, options(`${username}-c`, keep))
+  const second = mqtt.connect(`${scheme}://localhost:${port}`, options(`${username}-c`, keep))
   equal(await next(second), ['js/kept-for', 'while away', false], 'persistent session')
   await second.endAsync()
 }

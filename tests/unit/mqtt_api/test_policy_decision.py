@@ -165,11 +165,21 @@ def test_filter_must_be_covered_by_one_allow_rule() -> None:
 
 
 def test_root_wildcard_grants_no_dollar_topic() -> None:
-    """[MQTT-4.7.2-1]"""
+    """[MQTT-4.7.2-1] [3.1.1 MQTT-4.7.2-1]"""
     everything = rights(allow("all", "#", "+/#"))
     assert not everything.may_publish("$SYS/x", 0, retain=False).allowed
     assert not everything.may_receive("$SYS/x", 0, None).allowed
     assert everything.may_subscribe("$SYS/#", 0, None).qos is None
+
+
+@pytest.mark.parametrize("default", [Effect.DENY, Effect.ALLOW])
+def test_no_rule_lets_a_client_publish_what_the_broker_says_of_itself(default: Effect) -> None:
+    """Reading it is a right like any other."""
+    everything = rights(allow("all", "$SYS/#"), default=default)
+    decision = everything.may_publish("$SYS/broker/version", 0, retain=True)
+    assert (decision.allowed, decision.reason) == (False, "only the broker itself publishes below $SYS")
+    assert everything.may_subscribe("$SYS/#", 0, None).qos == 0
+    assert everything.may_receive("$SYS/broker/version", 0, None).allowed
 
 
 def test_covering_deny_refuses_and_overlapping_deny_stays_as_exception() -> None:

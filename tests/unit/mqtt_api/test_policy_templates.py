@@ -33,7 +33,7 @@ def resolved(effect: Effect, template: str, facts: Facts, default: Effect = Effe
         ("${attr.example.org/site}", "north"),
         ("${attr.clientid}", "forged"),
         ("a/x-${clientid}-${attr.line}/b", "a/x-c1-3/b"),
-        ("$SYS/${clientid}", "$SYS/c1"),
+        ("$OWN/${clientid}", "$OWN/c1"),
         ("a$/${clientid}}", "a$/c1}"),
     ],
 )
@@ -88,12 +88,12 @@ def test_unusable_value_never_allows_and_always_denies(client_id: str, problem: 
 
 def test_value_that_begins_the_topic_with_a_dollar_does_not_allow() -> None:
     """[MQTT-4.7.2-1] is no way round for who may choose a client id."""
-    facts = Facts(client_id="$SYS")
+    facts = Facts(client_id="$OWN")
     allowing = resolved(Effect.ALLOW, "${clientid}/#", facts)
     problem = "the value of ${clientid} would make the topic begin with '$'"
-    assert allowing.may_publish("$SYS/x", 0, retain=False).reason == f"the rule ns/p/r does not match: {problem}"
+    assert allowing.may_publish("$OWN/x", 0, retain=False).reason == f"the rule ns/p/r does not match: {problem}"
     assert not allowing.may_publish("a/x", 0, retain=False).allowed
-    assert allowing.may_subscribe("$SYS/#", 0, None).qos is None
+    assert allowing.may_subscribe("$OWN/#", 0, None).qos is None
 
 
 def test_value_that_begins_the_topic_with_a_dollar_is_denied_there_and_everywhere() -> None:

@@ -12,7 +12,7 @@ from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission, parse_do
 from mqtt_operator.policy.compile import compile_policy
 
 SAMPLES = Path(__file__).parents[3] / "manifests" / "samples"
-FOLDERS = ("quickstart", "open", "certificates")
+FOLDERS = ("quickstart", "open", "certificates", "scram")
 
 
 def documents(folder: str) -> list[Any]:

@@ -16,6 +16,7 @@ DEEP_FILTERS = st.builds(
 
 
 def test_every_small_filter_matches_exactly_the_topics_of_the_definition() -> None:
+    """[MQTT-3.3.2-3] [MQTT-4.7.2-1] [3.1.1 MQTT-3.3.2-3] [3.1.1 MQTT-4.7.2-1]"""
     wrong = [(f, t) for f in FILTERS for t in TOPICS if matches(f, t) != is_matched(f, t)]
     assert wrong == []
 
@@ -44,6 +45,7 @@ def test_covering_implies_overlapping_and_overlapping_has_no_direction(one: str,
 @settings(max_examples=300, deadline=None)
 @given(st.lists(DEEP_FILTERS, max_size=40), DEEP_FILTERS)
 def test_index_of_filters_agrees_with_comparing_one_by_one(filters: list[str], asked: str) -> None:
+    """[MQTT-4.7.2-1] [3.1.1 MQTT-4.7.2-1]"""
     index = FilterIndex([filter_levels(one) for one in filters])
     levels = filter_levels(asked)
     assert index.covering(levels) == bits(n for n, one in enumerate(filters) if covers(one, asked))

@@ -13,15 +13,21 @@ from mqtt_broker.wire.reasons import ReasonCode
 
 
 class Anonymous:
-    """All anonymous clients are one principal without a name."""
+    """All anonymous clients are one principal without a name.
 
-    def __init__(self, settings: AuthenticationSettings) -> None:
+    `ignores_login`: a client that brings a user name or password is let in all the same, as the anonymous one. Only for
+    a chain that holds nothing else: nobody there could check a log-in, and without it the client would be let in too.
+    Beside a mechanism that checks, a wrong log-in must never turn into an anonymous client.
+    """
+
+    def __init__(self, settings: AuthenticationSettings, *, ignores_login: bool) -> None:
         self._name = settings.name
+        self._ignores_login = ignores_login
         self._claimed = PerPolicy(ClaimedClientIds)
 
     async def authenticate(self, attempt: Attempt) -> Answer:
         connect = attempt.connect
-        if connect.username is not None or connect.password is not None:
+        if not self._ignores_login and (connect.username is not None or connect.password is not None):
             return NotMine("the client brought a user name or password")
         if self._claimed.of(attempt.policy).claims(connect.client_id):
             return Refused(

@@ -31,28 +31,47 @@ POLICY_CHANGES_MAX = 3  # a policy that changes during three checks in a row: be
 
 
 async def on_connect(client: "ClientConnection", packet: Connect) -> None:
-    """Answer a CONNECT with CONNACK, accepted or refused. Never raises for what the peer sent."""
+    """Answer a CONNECT with CONNACK, accepted or refused. Never raises for what the peer sent.
+
+    One with an authentication method is another story (authenticate.py), which ends in `enter` as well.
+    """
+    await enter(client, packet, turned_away(client.hub) or await _who(client, packet))
+
+
+async def enter(
+    client: "ClientConnection",
+    packet: Connect,
+    answer: Identity | Refused,
+    *,
+    authentication_data: bytes | None = None,
+) -> None:
+    """Take the session of an identity that may have it, and answer with CONNACK; a refusal ends the connection.
+
+    `authentication_data`: the last message of an exchange, for a client that is accepted.
+    """
     hub = client.hub
-    if hub.overload.level >= 2:  # before a password is hashed: that is what a storm would spend
-        _refuse(client, packet, Refused(ReasonCode.SERVER_BUSY, "the node is overloaded"))
-        return
-    answer = await _who(client, packet)
     if isinstance(answer, Refused):
-        _refuse(client, packet, answer)
+        refuse(client, packet, answer)
         return
+    policy = hub.policy
     client_id = answer.facts.client_id
     lock = hub.connecting.setdefault(client_id, asyncio.Lock())
     try:
         async with lock:  # two CONNECTs of one client id take turns, or both would believe they own the session
-            refusal = await _take_session(client, packet, answer)
+            refusal = await _take_session(client, packet, answer, policy, authentication_data)
     finally:
         if not lock.locked():
             hub.connecting.pop(client_id, None)
     if refusal is not None:
-        _refuse(client, packet, refusal)
+        refuse(client, packet, refusal)
 
 
 # Who, and whether ----------------------------------------------------------------------------------------------------
+
+
+def turned_away(hub: Hub) -> Refused | None:
+    """Why nobody gets in now; asked before a password is hashed: that is what a storm would spend."""
+    return Refused(ReasonCode.SERVER_BUSY, "the node is overloaded") if hub.overload.level >= 2 else None
 
 
 async def _who(client: "ClientConnection", packet: Connect) -> Identity | Refused:
@@ -62,30 +81,35 @@ async def _who(client: "ClientConnection", packet: Connect) -> Identity | Refuse
         policy = hub.policy
         if policy is None:
             return Refused(ReasonCode.SERVER_UNAVAILABLE, "this node has no policy yet")
-        answer = await _authenticate(client, policy, packet)
+        answer = await client.listener.authenticator.authenticate(policy, candidate(packet), client.peer)
         if hub.policy is policy:
-            return _authorized(hub, packet, answer) if isinstance(answer, Identity) else answer
+            return decided(hub, packet, answer) if isinstance(answer, Identity) else answer
     return Refused(ReasonCode.SERVER_BUSY, "the policy keeps changing")
 
 
-async def _authenticate(client: "ClientConnection", policy: Policy, packet: Connect) -> Identity | Refused:
-    candidate = packet if packet.client_id else replace(packet, client_id=_random_id())
-    answer = await client.listener.authenticator.authenticate(policy, candidate, client.peer)
-    if isinstance(answer, Identity) and not packet.client_id:
-        return _with_assigned_id(client.hub, answer, candidate.client_id)
-    return answer
+def candidate(packet: Connect) -> Connect:
+    """The CONNECT that is judged: with a client id, random if the client sent none."""
+    return packet if packet.client_id else replace(packet, client_id=secrets.token_hex(16))
 
 
-def _with_assigned_id(hub: Hub, identity: Identity, random_id: str) -> Identity | Refused:
+def decided(hub: Hub, packet: Connect, identity: Identity) -> Identity | Refused:
+    """The identity with the client id it will use, if it may connect with that now."""
+    named = identity if packet.client_id else _with_assigned_id(hub, identity)
+    return _authorized(hub, packet, named) if isinstance(named, Identity) else named
+
+
+def _with_assigned_id(hub: Hub, identity: Identity) -> Identity | Refused:
     """A client id for a client that leaves the choice to us [MQTT-3.1.3-6]: one that its principal may use.
 
-    A pattern's `*` becomes 128 random bits. A principal with one client id gets that one, if nobody uses it.
+    A pattern's `*` becomes the 128 random bits of the candidate. A principal with one client id gets that one, if
+    nobody uses it.
     """
+    random_id = identity.facts.client_id
     username = identity.facts.username
     for pattern in identity.client_ids:
         if "*" in pattern:
             chosen = pattern.replace("${username}", username).replace("*", random_id, 1).replace("*", "")
-            return replace(identity, facts=replace(identity.facts, client_id=chosen))
+            return replace(identity, facts=replace(identity.facts, client_id=chosen))  # [MQTT-3.1.3-7]
     chosen = identity.client_ids[0].replace("${username}", username)
     if chosen in hub.sessions:
         return Refused(
@@ -95,12 +119,8 @@ def _with_assigned_id(hub: Hub, identity: Identity, random_id: str) -> Identity 
     return replace(identity, facts=replace(identity.facts, client_id=chosen))  # [MQTT-3.1.3-7]
 
 
-def _random_id() -> str:
-    return secrets.token_hex(16)
-
-
 def _authorized(hub: Hub, packet: Connect, identity: Identity) -> Identity | Refused:
-    refusal = may_connect(identity, identity.facts.client_id, packet.will, hub.rights_of(identity.facts))
+    refusal = may_connect(identity, identity.facts.client_id, packet.will, hub.rights_of)
     if refusal is not None:
         return refusal
     if hub.draining:
@@ -112,7 +132,8 @@ def _authorized(hub: Hub, packet: Connect, identity: Identity) -> Identity | Ref
     return identity
 
 
-def _refuse(client: "ClientConnection", packet: Connect, refused: Refused) -> None:
+def refuse(client: "ClientConnection", packet: Connect, refused: Refused) -> None:
+    """Answer with CONNACK and close, with one line in the log."""
     hub = client.hub
     hub.counters.connections_refused += 1
     if refused.reason in (ReasonCode.BAD_USER_NAME_OR_PASSWORD, ReasonCode.NOT_AUTHORIZED):
@@ -126,8 +147,17 @@ def _refuse(client: "ClientConnection", packet: Connect, refused: Refused) -> No
 # The session ---------------------------------------------------------------------------------------------------------
 
 
-async def _take_session(client: "ClientConnection", packet: Connect, identity: Identity) -> Refused | None:
-    """Claim the session and start the connection; None if accepted (or the client left meanwhile)."""
+async def _take_session(
+    client: "ClientConnection",
+    packet: Connect,
+    identity: Identity,
+    policy: Policy | None,
+    authentication_data: bytes | None,
+) -> Refused | None:
+    """Claim the session and start the connection; None if accepted (or the client left meanwhile).
+
+    `policy` is the one the identity was decided under.
+    """
     hub, facts = client.hub, identity.facts
     if client.closed:
         return None
@@ -152,7 +182,10 @@ async def _take_session(client: "ClientConnection", packet: Connect, identity: I
     if isinstance(result, ClaimRefused):
         return _other_principals()
     assert isinstance(result, Claimed)
-    _start(client, packet, identity, result)
+    if hub.policy is not policy:  # what was decided is compared again when it takes effect [D9]
+        hub.pump.submit(_undo(hub, result))
+        return Refused(ReasonCode.SERVER_BUSY, "the policy changed while the session was claimed: try again")
+    _start(client, packet, identity, result, authentication_data)
     return None
 
 
@@ -203,7 +236,13 @@ def _undo(hub: Hub, claimed: Claimed) -> Detach:
     )
 
 
-def _start(client: "ClientConnection", packet: Connect, identity: Identity, claimed: Claimed) -> None:
+def _start(
+    client: "ClientConnection",
+    packet: Connect,
+    identity: Identity,
+    claimed: Claimed,
+    authentication_data: bytes | None,
+) -> None:
     hub, record = client.hub, claimed.record
     session = hub.adopt(record)
     if claimed.lapsed_will is not None:
@@ -224,6 +263,7 @@ def _start(client: "ClientConnection", packet: Connect, identity: Identity, clai
         claimed.present,  # [MQTT-3.2.2-2], [MQTT-3.2.2-3]
         assigned_client_id=None if packet.client_id else record.client_id,  # [MQTT-3.2.2-16]
         session_expiry_s=record.expiry_interval_s,
+        authentication_data=authentication_data,
     )
     if not sent:  # CONNACK is larger than the client takes: it can never be told anything
         client.detach(with_will=True)

@@ -29,8 +29,9 @@ def on_disconnect(client: "ClientConnection", packet: Disconnect) -> None:
     asked = packet.properties.session_expiry_interval
     if asked is not None:  # the machine has refused to raise it from 0
         session.expiry_interval_s = min(asked, client.hub.settings.mqtt.session_expiry_s_max)
+    # [MQTT-3.14.4-3]
     normal = packet.reason == ReasonCode.NORMAL_DISCONNECTION or client.connection.version is not ProtocolVersion.V5
-    client.detach(with_will=not normal)  # [MQTT-3.14.4-3]
+    client.detach(with_will=not normal)
     client.finish()
 
 
@@ -73,7 +74,7 @@ def _wake_groups_of(hub: Hub, session: LiveSession) -> None:
 
 
 def fire(hub: Hub, owner: LiveSession | SessionRecord, will: Will) -> None:
-    """Publish a will that is due [MQTT-3.1.2-8]; decided again with the facts its session has and the policy of now.
+    """Publish a will that is due; decided again with the facts its session has and the policy of now.
 
     The will record goes in the same step of the store, so that it fires at most once.
     """
@@ -82,7 +83,7 @@ def fire(hub: Hub, owner: LiveSession | SessionRecord, will: Will) -> None:
     message = from_will(will, owner.client_id, facts.username, hub.store_now(), hub.settings.mqtt.message_expiry_s_max)
     decision = hub.rights_of(facts).may_publish(will.topic, will.qos, will.retain)
     if decision.allowed:
-        accept_message(hub, message, fires_will_of=origin)
+        accept_message(hub, message, fires_will_of=origin)  # [MQTT-3.1.2-8]
         return
     hub.counters.denials += 1
     audit.denied(

@@ -101,12 +101,13 @@ def _audit(client: "ClientConnection", packet: Publish, decision: Decision) -> N
 
 
 def _refuse(client: "ClientConnection", packet: Publish, reason: ReasonCode) -> None:
-    """MQTT 5 QoS 1 and 2 learn the reason; QoS 0 and 3.1.1 have no word for it: dropped [3.1.1 MQTT-3.3.5-2]."""
+    """MQTT 5 QoS 1 and 2 learn the reason; QoS 0 and 3.1.1 have no word for it: dropped."""
     if packet.qos == 0:
         return
     if packet.qos == 2:
         client.session.inbound.release(packet.packet_id)  # [MQTT-4.3.3-9]
     version = client.connection.version
+    # [3.1.1 MQTT-3.3.5-2]
     _acknowledge_later(client, packet, reason if version is ProtocolVersion.V5 else ReasonCode.SUCCESS)
 
 

@@ -20,13 +20,13 @@ Granted = tuple[Subscription, SubscriptionRequest]
 
 
 def on_subscribe(client: "ClientConnection", packet: Subscribe) -> None:
-    """Each filter gets its own answer [MQTT-3.8.4-5]; what is granted is written before SUBACK says so."""
+    """Each filter gets its own answer; what is granted is written before SUBACK says so."""
     session = client.session
     identifiers = packet.properties.subscription_identifiers
     identifier = identifiers[0] if identifiers else 0
-    answers = [_decide(client, request, identifier) for request in packet.subscriptions]
+    answers = [_decide(client, request, identifier) for request in packet.subscriptions]  # [MQTT-3.8.4-5]
+    # [MQTT-3.8.4-7] The QoS granted, or why not; in the order of the filters [MQTT-3.9.3-1].
     reasons = tuple(answer if isinstance(answer, ReasonCode) else ReasonCode(answer[0].qos) for answer in answers)
-    # [MQTT-3.8.4-7] The reasons: the QoS granted, or why not.
     granted = [answer for answer in answers if not isinstance(answer, ReasonCode)]
     if not granted:
         client.order.run(lambda: _suback(client, packet.packet_id, reasons))
@@ -133,7 +133,9 @@ def _subscribed(
     ]  # none for shared: MQTT 5.0, 4.8.2
     if plain:
         retained.send(hub, session, plain, planned_before)
-    groups.wake_all(hub, session)
+    for subscription, _ in granted:
+        if subscription.group is not None:  # only what is new: a client may have thousands of others
+            groups.wake(hub, (subscription.group, subscription.filter))
 
 
 def _decided_again(client: "ClientConnection", subscription: Subscription) -> Subscription | None:
@@ -166,9 +168,9 @@ def _suback(client: "ClientConnection", packet_id: int, reasons: tuple[ReasonCod
 
 
 def on_unsubscribe(client: "ClientConnection", packet: Unsubscribe) -> None:
-    """All filters in one step and one answer [MQTT-3.10.4-6]; the removal is durable before UNSUBACK."""
+    """All filters in one step and one answer; the removal is durable before UNSUBACK."""
     session = client.session
-    keys = [_key(topic_filter) for topic_filter in packet.filters]
+    keys = [_key(topic_filter) for topic_filter in packet.filters]  # [MQTT-3.10.4-6]
     known = tuple(key for key in keys if key in session.subscriptions)  # [MQTT-3.10.4-1]
     remove = RemoveSubscriptions(
         client_id=session.client_id, incarnation=session.incarnation, epoch=session.epoch, keys=known
@@ -190,8 +192,7 @@ def _unsubscribed(
     if isinstance(result, Stale):
         client.close_stale()
         return
-    reasons = tuple(
-        # [MQTT-3.10.4-2]
+    reasons = tuple(  # [MQTT-3.10.4-2] [MQTT-3.11.3-1]
         ReasonCode.SUCCESS if client.hub.unroute(client.session, key) else ReasonCode.NO_SUBSCRIPTION_EXISTED
         for key in keys
     )

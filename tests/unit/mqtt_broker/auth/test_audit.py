@@ -71,6 +71,13 @@ def test_a_refused_connection_is_one_info_line(lines: pytest.LogCaptureFixture) 
     }
 
 
+def test_a_refused_proof_anew_is_one_info_line(lines: pytest.LogCaptureFixture) -> None:
+    audit.refused_reauthentication("pump-7", "pump", "scram: as\nanother")
+    assert lines.messages == ["REFUSED pump-7 authentication anew  reason: scram: as\\nanother"]
+    assert lines.records[0].__dict__["event"] == "reauthenticate.refused"
+    assert fields(lines) == {"client_id": "pump-7", "username": "pump", "detail": "scram: as\\nanother"}
+
+
 def test_a_client_without_names_is_still_a_whole_sentence(lines: pytest.LogCaptureFixture) -> None:
     audit.refused_connection(PEER, "", None, ReasonCode.NOT_AUTHORIZED, "no")
     assert lines.messages[0].startswith('REFUSED "" connect from 192.0.2.7')

@@ -8,6 +8,7 @@ from argon2 import PasswordHasher
 from mqtt_api.node_settings import AuthenticationSettings
 from mqtt_api.policy import CertificateMatch, ClientLimits, Facts, Policy, Principal
 from mqtt_broker.auth.authenticate import Authenticator
+from mqtt_broker.auth.exchange import Exchange
 from mqtt_broker.auth.passwords import PasswordVerifier
 from mqtt_broker.auth.principal import ClientCertificate, Identity, Peer, Refused
 from mqtt_broker.wire.packets import NO_PROPERTIES, Connect, Properties, ProtocolVersion
@@ -17,6 +18,8 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = AuthenticationSettings(name="passwords", type="Password")
 ANONYMOUS = AuthenticationSettings(name="anyone", type="Anonymous")
 DEVICES = AuthenticationSettings(name="devices", type="X509")
+SCRAM = AuthenticationSettings(name="scram", type="SCRAM")
+SHA_512_ALONE = AuthenticationSettings(name="strong", type="SCRAM", mechanisms=("SCRAM-SHA-512",))
 VIEWER = Principal(
     username="viewer",
     namespace="mqtt",
@@ -201,11 +204,36 @@ async def test_wildcards_in_a_client_id_are_ordinary_characters_here(passwords: 
     assert isinstance(await ask(passwords, ANONYMOUS, client_id="a/+/#"), Identity)
 
 
-async def test_enhanced_authentication_is_refused_by_its_own_code(passwords: PasswordVerifier) -> None:
-    """[MQTT-4.12.0-1]"""
-    properties = Properties(authentication_method="SCRAM-SHA-256")
-    answer = await ask(passwords, ANONYMOUS, properties=properties)
-    assert reason(answer) is ReasonCode.BAD_AUTHENTICATION_METHOD
+def begin(passwords: PasswordVerifier, method: str, *chain: AuthenticationSettings) -> Exchange | Refused:
+    properties = Properties(authentication_method=method)
+    connect = Connect(ProtocolVersion.V5, "client", clean_start=True, keep_alive=60, properties=properties)
+    return Authenticator(chain, passwords).exchange(connect)
+
+
+@pytest.mark.parametrize("chain", [(), (ANONYMOUS,), (PASSWORD, DEVICES), (SHA_512_ALONE,)])
+def test_a_method_that_no_entry_offers_is_refused_by_its_own_code(
+    passwords: PasswordVerifier, chain: tuple[AuthenticationSettings, ...]
+) -> None:
+    """[MQTT-4.12.0-1] Also where anybody may connect."""
+    answer = begin(passwords, "SCRAM-SHA-256", *chain)
+    assert isinstance(answer, Refused)
+    assert answer.reason is ReasonCode.BAD_AUTHENTICATION_METHOD
+
+
+def test_the_first_entry_that_offers_the_method_is_asked(passwords: PasswordVerifier) -> None:
+    """Those in front of it are not: who names a method wants to be judged by that."""
+    for method, entry in [("SCRAM-SHA-512", "strong"), ("SCRAM-SHA-256", "scram")]:
+        exchange = begin(passwords, method, ANONYMOUS, PASSWORD, SHA_512_ALONE, SCRAM)
+        assert not isinstance(exchange, Refused)
+        answer = exchange.proceed(Policy(), b"")
+        assert isinstance(answer, Refused)
+        assert answer.detail.startswith(f"{entry}: ")
+
+
+async def test_scram_judges_nobody_by_connect_alone(passwords: PasswordVerifier) -> None:
+    answer = await ask(passwords, SCRAM, username="viewer", password=b"secret")
+    assert reason(answer) is ReasonCode.BAD_USER_NAME_OR_PASSWORD
+    assert isinstance(await ask(passwords, SCRAM, PASSWORD, username="viewer", password=b"secret"), Identity)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +243,9 @@ async def test_enhanced_authentication_is_refused_by_its_own_code(passwords: Pas
         AuthenticationSettings(name="mine", type="anonymous"),
         AuthenticationSettings(name="mine", type="Password", principals="Open"),
         AuthenticationSettings(name="mine", type="Anonymous", principals="Open"),
+        AuthenticationSettings(name="mine", type="SCRAM", principals="Open"),
+        AuthenticationSettings(name="mine", type="SCRAM", mechanisms=("SCRAM-SHA-1",)),
+        AuthenticationSettings(name="mine", type="SCRAM", mechanisms=()),
     ],
 )
 def test_settings_that_mean_nothing_stop_the_node_from_starting(

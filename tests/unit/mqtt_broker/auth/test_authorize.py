@@ -28,7 +28,7 @@ def facts(client_id: str = "pump-7", username: str = "pump-7") -> Facts:
 def ask(client_id: str = "pump-7", will: Will | None = None) -> Refused | None:
     mine = facts(client_id)
     identity = Identity(facts=mine, client_ids=("${username}", "${username}-*"))
-    return may_connect(identity, client_id, will, resolve(POLICY, mine))
+    return may_connect(identity, client_id, will, lambda facts: resolve(POLICY, mine))
 
 
 @pytest.mark.parametrize("client_id", ["pump-7", "pump-7-a"])

@@ -1,6 +1,8 @@
 """The commit pump: group commit, order, repetition under the same number, fencing."""
 
+import asyncio
 import functools
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -180,3 +182,20 @@ async def test_a_store_that_stays_full_is_asked_again_and_nobody_is_told_of_succ
     await pump.idle()
     assert seen == [1]
     assert [number for number, _ in store.batches] == [1, 1, 1]
+
+
+async def test_callbacks_that_take_long_let_others_have_a_turn_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()  # each look at it, a second has passed
+    monkeypatch.setattr(pump_module, "monotonic", lambda: next(clock))
+    seen: list[object] = []
+    loop = asyncio.get_running_loop()
+
+    def note(number: int, _: Result) -> None:
+        seen.append(number)
+        loop.call_soon(seen.append, "other")
+
+    pump = make(ScriptedStore())
+    for number in range(3):
+        pump.submit(operation(number), functools.partial(note, number))
+    await pump.idle()
+    assert seen[:5] == [0, "other", 1, "other", 2]

@@ -197,7 +197,7 @@ def test_a_client_of_3_gets_no_aliases() -> None:
 
 @pytest.mark.parametrize(("of_client", "of_ours"), [(2, 32), (65_535, 2)])
 def test_no_more_aliases_are_used_than_both_sides_have_room_for(of_client: int, of_ours: int) -> None:
-    """[MQTT-3.1.2-26]"""
+    """[MQTT-3.1.2-26] [MQTT-3.3.2-11]"""
     limits = MQTTSettings(topic_alias_maximum=of_ours)
     connection = connected(V5, Properties(topic_alias_maximum=of_client), limits=limits)
     topics = [f"{TOPIC}/{number}" for number in range(3)]

@@ -39,7 +39,7 @@ def test_hash_finds_the_parent_and_everything_below() -> None:
 
 
 def test_a_leading_wildcard_never_finds_a_dollar_topic() -> None:
-    """[MQTT-4.7.2-1]"""
+    """[MQTT-4.7.2-1] [3.1.1 MQTT-4.7.2-1]"""
     index = index_of("$SYS/a", "$SYS", "x/$y")
     assert index.match("#") == ["x/$y"]
     assert index.match("+") == []

@@ -45,7 +45,7 @@ def test_hash_matches_the_parent_and_everything_below() -> None:
 
 
 def test_a_leading_wildcard_never_matches_a_dollar_topic() -> None:
-    """[MQTT-4.7.2-1]"""
+    """[MQTT-4.7.2-1] [3.1.1 MQTT-4.7.2-1]"""
     tree = tree_of("#", "+/x", "+/#", "$SYS/#", "$SYS/+", "$SYS/x")
     assert matching(tree, "$SYS/x") == {"$SYS/#", "$SYS/+", "$SYS/x"}
     assert matching(tree, "$SYS") == {"$SYS/#"}

@@ -185,7 +185,10 @@ def connect(body: str) -> bytes:
     ],
 )
 def test_unknown_protocol_name_or_level_is_an_unsupported_version(name_and_level: str) -> None:
-    """[MQTT-3.1.2-1], [MQTT-3.1.2-2]: found before anything else in the packet is looked at."""
+    """[MQTT-3.1.2-1] [MQTT-3.1.2-2] [3.1.1 MQTT-3.1.2-1] [3.1.1 MQTT-3.1.2-2]
+
+    found before anything else in the packet is looked at.
+    """
     assert refusal(connect(name_and_level + "ff ffff"), None) is ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
 
 

@@ -57,6 +57,14 @@ def test_the_header_names_listeners_ca_policy_and_data(deployment: Deployment, t
     assert rows["data"] == str(tmp_path / "data")
 
 
+def test_a_web_socket_listener_is_shown_as_an_address_for_web_sockets(
+    folder: Any, broker: Any, deploy: Callable[[], Deployment]
+) -> None:
+    web = {"name": "wss", "port": 8084, "tls": {}, "protocol": "WebSocket", "webSocket": {"path": "/mqtt"}}
+    folder.put("a.yaml", broker(listeners=[{**web, "proxyProtocol": {"trustedCIDRs": ["10.0.0.0/8"]}}]))
+    assert "wss  wss://127.0.0.1:8084/mqtt  behind a PROXY header  TLS1.2+" in dict(view.header(deploy()))["listener"]
+
+
 def test_plain_text_is_called_by_its_name(
     folder: Any, broker: Any, permission: Any, deploy: Callable[[], Deployment]
 ) -> None:

@@ -5,7 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from mqtt_api.node_settings import AuthenticationSettings, MQTTSettings, NodeSettings, QueueSettings, TLSSettings
+from mqtt_api.node_settings import (
+    AuthenticationSettings,
+    MQTTSettings,
+    NodeSettings,
+    ProxyProtocolSettings,
+    QueueSettings,
+    TLSSettings,
+    WebSocketSettings,
+)
 from mqtt_api.resources import MQTTBroker, parse_document
 from mqtt_operator.desired.node_settings import NodePlace, TLSFiles, build_node_settings
 
@@ -60,6 +68,7 @@ def test_defaults_of_the_resource_are_the_defaults_of_the_node(broker: Any) -> N
         ("sharedSubscriptionAvailable", False, {"shared_subscription_available": False}),
         ("maxTopicLevels", 8, {"topic_levels_max": 8}),
         ("maxSubscriptionsPerClient", 9, {"subscriptions_per_client_max": 9}),
+        ("sysInterval", "1m", {"sys_interval_s": 60}),
         (
             "queue",
             {"maxMessages": 3, "maxBytes": "1Mi", "overflow": "Reject"},
@@ -101,6 +110,23 @@ def test_a_plain_listener_has_no_tls_and_may_have_its_own_chain_and_limit(broker
     assert listener.tls is None
     assert listener.authentication == (AuthenticationSettings(name="anyone", type="Anonymous"),)
     assert listener.max_connections == 5
+
+
+def test_a_listener_says_what_it_speaks_and_who_stands_before_it(broker: Any) -> None:
+    web = {
+        "name": "ws",
+        "port": 8083,
+        "allowPlaintext": True,
+        "protocol": "WebSocket",
+        "webSocket": {"path": "/mqtt", "allowedOrigins": ["https://app.example.org"]},
+        "proxyProtocol": {"trustedCIDRs": ["10.0.0.0/8"]},
+    }
+    plain = {"name": "mqtt", "port": 1883, "allowPlaintext": True}
+    first, second = settings_of(broker(listeners=[web, plain])).listeners
+    assert first.protocol == "WebSocket"
+    assert first.web_socket == WebSocketSettings(path="/mqtt", allowed_origins=("https://app.example.org",))
+    assert first.proxy_protocol == ProxyProtocolSettings(trusted_cidrs=("10.0.0.0/8",))
+    assert (second.protocol, second.web_socket, second.proxy_protocol) == ("MQTT", WebSocketSettings(), None)
 
 
 def test_the_chain_keeps_its_order_and_its_entries(broker: Any) -> None:

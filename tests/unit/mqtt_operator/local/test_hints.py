@@ -4,9 +4,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from mqtt_api.node_settings import ListenerSettings, TLSSettings
+import msgspec
+
+from mqtt_api.node_settings import ListenerSettings, ProxyProtocolSettings, TLSSettings, WebSocketSettings
 from mqtt_api.policy import Policy
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission, parse_document
+from mqtt_operator.local.deploy import best_listener
 from mqtt_operator.local.hints import Account, Hint, hints
 from mqtt_operator.policy.compile import compile_policy
 
@@ -105,3 +108,28 @@ def test_the_python_lines_are_python(broker: Any, client: Any, permission: Any) 
     (python,) = [hint for hint in found if "paho" in hint.title]
     compile("\n".join(python.lines), "hint", "exec")
     assert "c.tls_set(ca_certs='data dir/ca.crt')" in python.lines
+
+
+def test_over_web_socket_only_paho_is_proposed(broker: Any, client: Any, permission: Any) -> None:
+    """The mosquitto programs do not speak it."""
+    web = msgspec.structs.replace(LISTENER, protocol="WebSocket", web_socket=WebSocketSettings(path="/mqtt"))
+    (hint,) = hints(policy_of(broker(), client(), permission()), [account("pump-7")], web, CA)
+    assert "transport='websockets'" in hint.lines[1]
+    assert "c.ws_set_options(path='/mqtt')" in hint.lines
+    assert any("c.connect('localhost', 8883)" in line for line in hint.lines)
+
+
+def test_behind_a_proxy_header_nothing_is_proposed(broker: Any, client: Any, permission: Any) -> None:
+    proxied = msgspec.structs.replace(PLAIN, proxy_protocol=ProxyProtocolSettings(trusted_cidrs=("10.0.0.0/8",)))
+    assert hints(policy_of(broker(), client(), permission()), [account("pump-7")], proxied, CA) == []
+
+
+def test_the_listener_to_tell_people_is_the_easiest_to_reach() -> None:
+    web = msgspec.structs.replace(LISTENER, name="wss", protocol="WebSocket")
+    proxied = msgspec.structs.replace(
+        LISTENER, name="proxied", proxy_protocol=ProxyProtocolSettings(trusted_cidrs=("10.0.0.0/8",))
+    )
+    mutual = msgspec.structs.replace(LISTENER, tls=msgspec.structs.replace(TLS, client_auth="Required"))
+    by_ease = [LISTENER, mutual, PLAIN, web, proxied]
+    for index, easiest in enumerate(by_ease):
+        assert best_listener(tuple(reversed(by_ease[index:]))) == easiest

@@ -1,0 +1,107 @@
+"""Loop turns: a client that subscribes to much at once is served in slices, others in between, and nothing is lost."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from mqtt_broker.node.turns import FILTERS_PER_TURN_MAX
+from mqtt_broker.wire import packets as wire
+from mqtt_broker.wire.codec import encode
+from support.inprocess import InProcessClient, InProcessNode
+
+V5 = wire.ProtocolVersion.V5
+MANY = 3 * FILTERS_PER_TURN_MAX
+
+
+@pytest.fixture
+def node() -> Iterator[InProcessNode]:
+    running = InProcessNode()
+    yield running
+    running.close()
+
+
+def join(node: InProcessNode, client_id: str) -> InProcessClient:
+    client = node.open()
+    node.feed(client, encode(wire.Connect(V5, client_id, clean_start=True, keep_alive=0), V5))
+    node.settle()
+    assert isinstance(node.output(client)[0], wire.ConnAck)
+    return client
+
+
+def subscribe(packet_id: int, *filters: str) -> bytes:
+    return encode(wire.Subscribe(packet_id, tuple(wire.SubscriptionRequest(f, 0) for f in filters)), V5)
+
+
+def one_by_one(first: int = 1) -> bytes:
+    return b"".join(subscribe(number, f"t/{number}") for number in range(first, first + MANY))
+
+
+def answered(node: InProcessNode, client: InProcessClient) -> list[int]:
+    """Packet ids of the SUBACKs and UNSUBACKs that came."""
+    return [p.packet_id for p in node.output(client) if isinstance(p, wire.SubAck | wire.UnsubAck)]
+
+
+def test_many_subscribes_in_one_read_are_all_answered_in_order(node: InProcessNode) -> None:
+    client = join(node, "busy")
+    node.feed(client, one_by_one())
+    node.settle()
+    assert answered(node, client) == list(range(1, MANY + 1))
+    assert client.transport.is_reading()
+
+
+def test_one_turn_takes_so_many_filters_and_no_more(node: InProcessNode) -> None:
+    client = join(node, "busy")
+    node.feed(client, one_by_one())
+    assert not client.transport.is_reading()
+    assert client.connection.subscribe_count == FILTERS_PER_TURN_MAX
+
+
+def test_busy_clients_share_one_turn(node: InProcessNode) -> None:
+    first, second = join(node, "first"), join(node, "second")
+    wide = subscribe(1, *(f"t/{number}" for number in range(FILTERS_PER_TURN_MAX)))
+    for client in (first, second):
+        client.transport.deliver(wide)
+    assert (first.connection.subscribe_count, second.connection.subscribe_count) == (FILTERS_PER_TURN_MAX, 0)
+    node.settle()
+    assert [answered(node, client) for client in (first, second)] == [[1], [1]]
+
+
+def test_what_others_send_meanwhile_is_not_kept_waiting(node: InProcessNode) -> None:
+    busy, other, witness = join(node, "busy"), join(node, "other"), join(node, "witness")
+    node.feed(witness, subscribe(1, "news"))
+    node.settle()
+    node.output(witness)
+    busy.transport.deliver(one_by_one())
+    other.transport.deliver(encode(wire.Publish("news", b"now"), V5))
+    node.turns(1)
+    assert busy.connection.subscribe_count < MANY
+    assert [p.payload for p in node.output(witness) if isinstance(p, wire.Publish)] == [b"now"]
+
+
+def test_what_follows_the_subscribes_keeps_its_place(node: InProcessNode) -> None:
+    client = join(node, "busy")
+    data = one_by_one() + one_by_one(MANY + 1)
+    client.transport.deliver(data[:-5])  # a read may end anywhere
+    client.transport.deliver(data[-5:])
+    node.settle()
+    assert answered(node, client) == list(range(1, 2 * MANY + 1))
+
+
+def test_unsubscribes_take_turns_too(node: InProcessNode) -> None:
+    client = join(node, "busy")
+    node.feed(client, one_by_one())
+    node.settle()
+    node.output(client)
+    node.feed(client, b"".join(encode(wire.Unsubscribe(n, (f"t/{n}",)), V5) for n in range(1, MANY + 1)))
+    assert not client.transport.is_reading()
+    node.settle()
+    assert answered(node, client) == list(range(1, MANY + 1))
+
+
+def test_a_client_that_goes_while_it_waits_leaves_the_others_their_turn(node: InProcessNode) -> None:
+    going, staying = join(node, "going"), join(node, "staying")
+    going.transport.deliver(one_by_one())
+    staying.transport.deliver(one_by_one())
+    node.lose(going)
+    node.settle()
+    assert answered(node, staying) == list(range(1, MANY + 1))
