@@ -52,6 +52,13 @@ class ProxyProtocolSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
     trusted_cidrs: tuple[str, ...]
 
 
+class ConnectionRateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast connections are accepted: `per_s` on average, `burst` at once."""
+
+    per_s: int
+    burst: int
+
+
 class ListenerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One listening port. `tls` absent = plain text. `authentication` absent = the node's chain; empty = nobody.
 
@@ -67,6 +74,7 @@ class ListenerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tls: TLSSettings | None = None
     authentication: tuple[AuthenticationSettings, ...] | None = None
     max_connections: int = 20_000
+    connection_rate: ConnectionRateSettings | None = None
 
 
 class QueueSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mqtt_api.node_settings import MQTTSettings
+from mqtt_api.node_settings import ConnectionRateSettings, MQTTSettings
 from mqtt_broker.wire.packets import (
     Auth,
     ConnAck,
@@ -304,3 +304,18 @@ async def test_each_limit_in_the_settings_is_the_one_in_connack(
     broker = start_broker(mqtt=settings)
     async with await broker.dial() as client:
         assert getattr((await client.connect(unique)).properties, field) == value
+
+
+async def test_connections_above_the_rate_are_served_later_and_none_is_refused(start_broker: StartBroker) -> None:
+    rate = ConnectionRateSettings(per_s=20, burst=5)
+    broker = start_broker(listeners=(listener(connection_rate=rate),))
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    async def connect(number: int) -> float:
+        async with await broker.dial() as client:
+            assert (await client.connect(f"c{number}")).reason is ReasonCode.SUCCESS
+            return loop.time() - started
+
+    waited = sorted(await asyncio.gather(*(connect(number) for number in range(15))))
+    assert waited[-1] >= (15 - 1 - rate.burst) / rate.per_s  # one may have been accepted by the start of the broker

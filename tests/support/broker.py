@@ -14,7 +14,14 @@ from typing import Any, Protocol, Self, cast
 
 import msgspec
 
-from mqtt_api.node_settings import AuthenticationSettings, ListenerSettings, MQTTSettings, NodeSettings, TLSSettings
+from mqtt_api.node_settings import (
+    AuthenticationSettings,
+    ConnectionRateSettings,
+    ListenerSettings,
+    MQTTSettings,
+    NodeSettings,
+    TLSSettings,
+)
 from mqtt_api.policy import Policy, encode_policy
 from mqtt_broker.wire.packets import ProtocolVersion
 from support.client import Client, dial
@@ -33,6 +40,7 @@ def listener(
     tls: TLSSettings | None = None,
     authentication: tuple[AuthenticationSettings, ...] | None = None,
     max_connections: int = 1_000,
+    connection_rate: ConnectionRateSettings | None = None,
 ) -> ListenerSettings:
     return ListenerSettings(
         name=name,
@@ -41,6 +49,7 @@ def listener(
         tls=tls,
         authentication=authentication,
         max_connections=max_connections,
+        connection_rate=connection_rate,
     )
 
 

@@ -19,6 +19,7 @@ from mqtt_broker.auth.authenticate import Authenticator
 from mqtt_broker.auth.principal import Peer, certificate_from_der
 from mqtt_broker.node.client import ClientConnection
 from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.rate import TokenBucket
 from mqtt_broker.node.tls import ReloadableContext, TLSConfigError
 from mqtt_broker.node.transports.proxy_protocol import ProxyHeader, ProxyProtocolError
 from mqtt_broker.node.transports.proxy_socket import Network, is_trusted, networks, plain_address, take_header
@@ -48,6 +49,7 @@ class Listener:
         self._proxies = _proxies(settings)
         self.connections: set[ClientConnection] = set()
         self.port = settings.port
+        self._rate = self._bucket(settings)
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
@@ -88,6 +90,8 @@ class Listener:
             self.tls = None if settings.tls is None else ReloadableContext(settings.tls)
         self.authenticator = authenticator
         self._proxies = proxies
+        if settings.connection_rate != self.settings.connection_rate:
+            self._rate = self._bucket(settings)
         self.settings = settings
 
     async def reload_tls(self) -> None:
@@ -135,6 +139,10 @@ class Listener:
         self.connections.discard(client)
         self._entrances.pop(client, None)
 
+    def _bucket(self, settings: ListenerSettings) -> TokenBucket | None:
+        rate = settings.connection_rate
+        return None if rate is None else TokenBucket(rate.per_s, self.hub.loop.time(), rate.burst)
+
     def _chain(self, settings: ListenerSettings) -> tuple[AuthenticationSettings, ...]:
         """A listener may have a chain of its own; an empty one means nobody, not the node's [D8]."""
         return self.hub.settings.authentication if settings.authentication is None else settings.authentication
@@ -150,6 +158,8 @@ class Listener:
                     await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue  # a client that left the queue again is nobody's fault
             peer = plain_address(str(address[0]))
+            if self._rate is not None:
+                await asyncio.sleep(self._rate.take(1, loop.time()))  # those behind wait in the kernel's queue
             if len(self.connections) >= self.settings.max_connections:
                 self.hub.counters.connections_refused += 1
                 log.info("listener %s is full (%d): refused %s", self.name, self.settings.max_connections, peer)

@@ -28,8 +28,8 @@ PASSWORD_THREADS = 1  # Argon2id is meant to be slow: one core's worth at most, 
 PASSWORDS_WAITING_MAX = 256  # about ten seconds of hashing; beyond that clients are told to come back
 DRAIN_S_MAX = 5.0  # how long last bytes and last writes may take when the node stops
 TICK_S = 1.0
-# The collector's three generations. The middle one is looked at in about 2 ms; all objects, which takes far longer, only
-# after a million more than were there before: until then that is all that dead cycles can hold.
+# The collector's generations. The middle one takes some 2 ms; all objects take far longer, and are looked at only after
+# a million more than there were before: until then that is all that dead cycles can hold.
 COLLECT_AFTER = (2_000, 5, 100)
 MEASURE_S = 0.1
 NOT_LIVE = ("node", "broker", "world", "store", "store_bytes_max", "policy_file", "admin_socket", "log_format")

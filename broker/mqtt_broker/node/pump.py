@@ -7,7 +7,6 @@ runs only after the batch that holds its operation has returned.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from time import monotonic
 from typing import Protocol
 
 from mqtt_broker.store.ports import (
@@ -22,12 +21,13 @@ from mqtt_broker.store.ports import (
     Result,
     StoreFull,
     StoreUnavailable,
+    Subscribe,
 )
 
 log = logging.getLogger("mqtt_broker.store")
 
 OPERATIONS_PER_BATCH_MAX = 2_000  # bounds one call's time in the store; measured far below its own limits
-CALLBACKS_S_MAX = 0.005  # per loop turn; those that are left let everybody else have a turn first
+EFFORT_PER_TURN_MAX = 200  # callbacks, or subscriptions in them, some 5 ms; then everybody else has a turn first
 RETRY_S_FIRST = 0.05
 FULL_S = 0.2  # a full store is asked again that often
 RETRY_S_MAX = 2.0  # a store that is back is used again within two seconds
@@ -134,12 +134,13 @@ class CommitPump:
         await self._call_back(freeing, results)
 
     async def _call_back(self, batch: Iterable[tuple[Operation, Callback]], results: Sequence[Result]) -> None:
-        ends_at = monotonic() + CALLBACKS_S_MAX
-        for (_, done), result in zip(batch, results, strict=True):
-            if monotonic() > ends_at:
+        effort = 0
+        for (operation, done), result in zip(batch, results, strict=True):
+            if effort >= EFFORT_PER_TURN_MAX:
                 await asyncio.sleep(0)
-                ends_at = monotonic() + CALLBACKS_S_MAX
+                effort = 0
             self._call(done, result)
+            effort += len(operation.subscriptions) if isinstance(operation, Subscribe) else 1
 
     def _call(self, done: Callback, result: Result) -> None:
         try:

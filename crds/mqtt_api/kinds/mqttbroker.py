@@ -29,6 +29,7 @@ CLIENT_ID_PATTERNS_MAX = 32
 ALLOWED_ORIGINS_MAX = 32
 TRUSTED_CIDRS_MAX = 64
 CLIENT_ID_CHARACTERS_MAX = 256  # a pattern for client ids; client ids themselves may be longer
+CONNECTION_RATE_MAX = 100_000
 CONNECTIONS_PER_NODE_MAX = 1_000_000
 
 
@@ -300,6 +301,17 @@ class ProxyProtocol(Shape):
     )
 
 
+class ConnectionRate(Shape):
+    """How fast one node accepts connections."""
+
+    per_second: Annotated[int, Field(strict=True, ge=1, le=CONNECTION_RATE_MAX)] = Field(
+        description="Connections a second on average. Those above it wait in the kernel's queue, unheard."
+    )
+    burst: Annotated[int, Field(strict=True, ge=1, le=CONNECTION_RATE_MAX)] | None = Field(
+        default=None, description="How many may come at once. Absent: one second's worth."
+    )
+
+
 class Listener(Shape):
     """One port where clients connect."""
 
@@ -326,6 +338,9 @@ class Listener(Shape):
     )
     max_connections_per_node: Annotated[int, Field(strict=True, ge=1, le=CONNECTIONS_PER_NODE_MAX)] = Field(
         default=20_000, description="How many connections one node accepts on this listener at a time."
+    )
+    connection_rate: ConnectionRate | None = Field(
+        default=None, description="How fast one node accepts connections on this listener. Absent: as fast as it can."
     )
 
     invariants = (

@@ -7,9 +7,18 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from mqtt_api.kinds.mqttbroker import MQTT, Authentication, Listener, ListenerTLS, ProxyProtocol, WebSocket
+from mqtt_api.kinds.mqttbroker import (
+    MQTT,
+    Authentication,
+    ConnectionRate,
+    Listener,
+    ListenerTLS,
+    ProxyProtocol,
+    WebSocket,
+)
 from mqtt_api.node_settings import (
     AuthenticationSettings,
+    ConnectionRateSettings,
     ListenerSettings,
     MQTTSettings,
     NodeSettings,
@@ -75,7 +84,12 @@ def _listener(listener: Listener, place: NodePlace) -> ListenerSettings:
         tls=None if listener.tls is None else _tls(listener.tls, place.tls[listener.name]),
         authentication=None if listener.authentication is None else _chain(listener.authentication),
         max_connections=listener.max_connections_per_node,
+        connection_rate=None if listener.connection_rate is None else _connection_rate(listener.connection_rate),
     )
+
+
+def _connection_rate(rate: ConnectionRate) -> ConnectionRateSettings:
+    return ConnectionRateSettings(per_s=rate.per_second, burst=rate.burst or rate.per_second)
 
 
 def _web_socket(web_socket: WebSocket) -> WebSocketSettings:

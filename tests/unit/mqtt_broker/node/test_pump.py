@@ -2,14 +2,14 @@
 
 import asyncio
 import functools
-import itertools
 from collections.abc import Sequence
 
 import pytest
 
 from mqtt_broker.node import pump as pump_module
 from mqtt_broker.node.order import OrderedEffects
-from mqtt_broker.node.pump import CommitPump
+from mqtt_broker.node.pump import EFFORT_PER_TURN_MAX, CommitPump
+from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.ports import (
     Acknowledge,
     Done,
@@ -20,6 +20,7 @@ from mqtt_broker.store.ports import (
     Result,
     StoreFull,
     StoreUnavailable,
+    Subscribe,
 )
 
 ME = Membership(node="n0", token=1)
@@ -184,18 +185,24 @@ async def test_a_store_that_stays_full_is_asked_again_and_nobody_is_told_of_succ
     assert [number for number, _ in store.batches] == [1, 1, 1]
 
 
-async def test_callbacks_that_take_long_let_others_have_a_turn_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.count()  # each look at it, a second has passed
-    monkeypatch.setattr(pump_module, "monotonic", lambda: next(clock))
+@pytest.mark.parametrize("wide", [False, True], ids=["many callbacks", "a callback for many subscriptions"])
+async def test_callbacks_that_take_long_let_others_have_a_turn_in_between(wide: bool) -> None:
     seen: list[object] = []
     loop = asyncio.get_running_loop()
 
     def note(number: int, _: Result) -> None:
         seen.append(number)
-        loop.call_soon(seen.append, "other")
+        if number == 0:
+            loop.call_soon(seen.append, "other")
 
     pump = make(ScriptedStore())
-    for number in range(3):
-        pump.submit(operation(number), functools.partial(note, number))
+    count = 1 if wide else EFFORT_PER_TURN_MAX
+    subscriptions = tuple(Subscription(filter=f"t/{i}", qos=0) for i in range(EFFORT_PER_TURN_MAX))
+    for number in range(count):
+        one = (
+            Subscribe(client_id="c", incarnation=1, epoch=1, subscriptions=subscriptions) if wide else operation(number)
+        )
+        pump.submit(one, functools.partial(note, number))
+    pump.submit(operation(count), functools.partial(note, count))
     await pump.idle()
-    assert seen[:5] == [0, "other", 1, "other", 2]
+    assert seen == [*range(count), "other", count]

@@ -31,3 +31,8 @@ def test_who_waits_as_told_never_exceeds_the_rate(steps: list[tuple[int, float]]
         spent += amount
         now += bucket.take(amount, now)
         assert spent <= per_second * (now + 1) + 1e-6
+
+
+def test_a_burst_may_be_larger_or_smaller_than_one_seconds_worth() -> None:
+    assert TokenBucket(10, now=0.0, burst=30).take(30, now=0.0) == 0.0
+    assert TokenBucket(10, now=0.0, burst=2).take(3, now=0.0) == 0.1
