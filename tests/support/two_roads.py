@@ -2,13 +2,15 @@
 
 Knows how to switch the lane off and what an effect is; does not know what a right answer is, nor how clients behave.
 Effects are compared connection by connection: what was published to it, what else it was sent, and whether it was
-closed; and node by node: counters and log lines. Two differences are by design, and left out of the comparison:
+closed; and node by node: counters and log lines. Three differences are by design, and left out of the comparison:
 
 - The lane acknowledges a run and then forwards it, the slow road does both for each message. So on a connection that
   publishes to itself acknowledgements and messages may stand in another order towards each other; each kind keeps its
   own order, which is all that MQTT asks for (MQTT 5.0, 4.6).
 - The lane sends topic names in full, the slow road uses topic aliases where the receiver takes them. Both are the
   server's choice (MQTT 5.0, 3.3.2.3.4); compared is the topic that the receiver understands.
+- A message that waits for the store may come before or after one of QoS 0 that was published later. Messages of
+  QoS 0 have an order among themselves, and those of QoS 1 and 2 have one (MQTT 5.0, 4.6): these two are compared.
 """
 
 import difflib
@@ -122,6 +124,7 @@ class Road(logging.Handler):
                 seen.publishes.append(_resolved(packet, aliases))
             else:
                 seen.others.append(packet)
+        seen.publishes.sort(key=lambda packet: packet.qos > 0)  # each of the two in its order
         seen.is_closed = wire.is_closed
         return seen
 

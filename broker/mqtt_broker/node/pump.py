@@ -22,6 +22,7 @@ from mqtt_broker.store.ports import (
     StoreFull,
     StoreUnavailable,
     Subscribe,
+    Unsubscribe,
 )
 
 log = logging.getLogger("mqtt_broker.store")
@@ -47,6 +48,12 @@ class Commits(Protocol):
 
 def ignore(_: Result) -> None:
     """For operations whose result changes nothing for the caller."""
+
+
+def _effort(operation: Operation) -> int:
+    if isinstance(operation, Subscribe):
+        return len(operation.subscriptions)
+    return max(1, len(operation.keys)) if isinstance(operation, Unsubscribe) else 1
 
 
 class CommitPump:
@@ -140,7 +147,7 @@ class CommitPump:
                 await asyncio.sleep(0)
                 effort = 0
             self._call(done, result)
-            effort += len(operation.subscriptions) if isinstance(operation, Subscribe) else 1
+            effort += _effort(operation)
 
     def _call(self, done: Callback, result: Result) -> None:
         try:

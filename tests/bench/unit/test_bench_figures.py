@@ -66,6 +66,11 @@ def test_spread_and_ratio() -> None:
     assert spread([]) is None
 
 
+def test_the_longest_stall_ranks_where_it_was_measured() -> None:
+    slow, lean = (Result(count=1_000, seconds=1.0, cpu_s=cpu_s, stall_ms=ms) for cpu_s, ms in ((0.1, 80.0), (0.2, 9.0)))
+    assert ranking({"a": Summary((slow,)), "b": Summary((lean,))}) == ["b", "a"]
+
+
 def test_memory_ranks_where_it_was_measured() -> None:
     assert ranking({"a": Summary((Result(memory_kib=9.0),)), "b": Summary((Result(memory_kib=2.0),))}) == ["b", "a"]
 

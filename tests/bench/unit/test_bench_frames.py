@@ -76,3 +76,12 @@ def test_the_receive_maximum_is_found_among_other_properties(connack: bytes, max
 
 def test_packet_ids_are_never_zero() -> None:
     assert {frames.packet_id_of(n) for n in range(70_000)} == set(range(1, 65_536))
+
+
+@pytest.mark.parametrize("version", [ProtocolVersion.V3_1_1, ProtocolVersion.V5])
+def test_one_subscribe_may_hold_many_filters(version: ProtocolVersion) -> None:
+    decoded = decode(frames.subscribe_all(7, ["a/+", "b"], version), 0, version, 1_000)
+    assert decoded is not None
+    packet = decoded[0]
+    assert isinstance(packet, Subscribe)
+    assert (packet.packet_id, [(s.filter, s.qos) for s in packet.subscriptions]) == (7, [("a/+", 0), ("b", 0)])

@@ -50,6 +50,12 @@ def test_a_chart_is_well_formed_and_escapes_titles() -> None:
     ET.fromstring(drawn)
 
 
+def test_a_stall_is_shown_and_drawn_in_milliseconds() -> None:
+    stalled = section(ours=Result(count=1_000, seconds=1.0, cpu_s=0.002, stall_ms=12.5))
+    assert "12.5" in report.rows(stalled)[0]
+    assert "ms, less is better" in (plot.chart(stalled, []) or "")
+
+
 def test_nothing_measured_gives_no_chart() -> None:
     assert plot.chart(section(ours=Result(problem="closed")), []) is None
 

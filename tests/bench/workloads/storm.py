@@ -87,7 +87,7 @@ class Storm:
                 latency_p50_us=watch.latency_us(0.5),
                 latency_p99_us=watch.latency_us(0.99),
                 stall_ms=stall_ms,
-                note=f"driver itself late by up to {late_ms:.0f} ms" if late_ms > _LATE_MS_MAX else None,
+                note=f"driver itself more than {_LATE_MS_MAX:g} ms late at times" if late_ms > _LATE_MS_MAX else None,
             )
 
     def _arrive(self, stream: _Stream, stormers: Sequence[Link], version: int) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """The fast lane does what the slow road does: random clients on two nodes, one without the lane.
 
-`support/two_roads.py` names the two differences that are by design.
+`support/two_roads.py` names the three differences that are by design.
 """
 
 import itertools
@@ -304,7 +304,8 @@ class Driver:
                 return encode(wire.PingReq(), version)
             case _:
                 malformed = _malformed(version)
-                return malformed[part["which"] % len(malformed)]
+                number: int = part["which"]
+                return malformed[number % len(malformed)]
 
     def _run(self, client_id: str, part: dict[str, Any]) -> Iterator[Packet]:
         is_v5 = self.versions[client_id] is V5
