@@ -11,6 +11,8 @@ from mqtt_broker.wire.packets import (
     Publish,
     PubRec,
     PubRel,
+    SubAck,
+    Subscribe,
     SubscriptionRequest,
 )
 from mqtt_broker.wire.reasons import ReasonCode
@@ -274,3 +276,16 @@ async def test_a_wrong_acknowledgement_is_a_protocol_error(broker: Broker, uniqu
         goodbye = await client.expect_closed()
         assert goodbye is not None
         assert goodbye.reason is ReasonCode.PROTOCOL_ERROR
+
+
+async def test_a_client_hears_what_it_publishes_right_behind_its_subscribe(broker: Broker, unique: str) -> None:
+    """Without waiting for SUBACK: packets are handled in the order in which they came."""
+    async with await broker.dial() as client:
+        await client.connect(unique)
+        await client.send(
+            Subscribe(1, (SubscriptionRequest(unique, 1),)),
+            Publish(unique, b"0"),
+            Publish(unique, b"1", qos=1, packet_id=2),
+        )
+        await client.expect(SubAck)
+        assert {(await client.receive_message()).payload for _ in range(2)} == {b"0", b"1"}

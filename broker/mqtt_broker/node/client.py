@@ -91,6 +91,7 @@ class ClientConnection(asyncio.Protocol):
         "closed",
         "connection",
         "credential",
+        "deferred",
         "hub",
         "listener",
         "order",
@@ -108,6 +109,7 @@ class ClientConnection(asyncio.Protocol):
         self.order = OrderedEffects(hub.pump)
         self.subscribe_count = 0
         self.subscribing = 0
+        self.deferred = 0
         self.closed = False
         self.credential: Credential | None = None
         self.underway: authenticate.Underway | None = None

@@ -22,7 +22,25 @@ if TYPE_CHECKING:
 
 
 def on_publish(client: "ClientConnection", packet: Publish) -> None:
-    """One PUBLISH of a connected client, its topic resolved."""
+    """One PUBLISH of a connected client, its topic resolved.
+
+    Behind a SUBSCRIBE of the same client that is being written, it is planned when that is in force: a client that asks
+    for a topic and then publishes to it expects to hear itself.
+    """
+    if client.subscribing or client.deferred:
+        client.deferred += 1
+        client.order.run(lambda: _deferred(client, packet))
+        return
+    _publish(client, packet)
+
+
+def _deferred(client: "ClientConnection", packet: Publish) -> None:
+    client.deferred -= 1
+    if not client.closed:
+        _publish(client, packet)
+
+
+def _publish(client: "ClientConnection", packet: Publish) -> None:
     hub, session = client.hub, client.session
     hub.counters.messages_received += 1
     if packet.qos == 2 and not session.inbound.add(packet.packet_id):
