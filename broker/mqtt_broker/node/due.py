@@ -28,7 +28,9 @@ async def follow_due(hub: Hub) -> None:
             if due.next_at is not None:
                 pause_s = min(LOOK_AGAIN_S_MAX, max(LOOK_AGAIN_S_MIN, due.next_at - hub.store_now()))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(hub.due_changed.wait(), pause_s)
+            # Not wait_for: it may swallow a cancellation that comes together with the event, and run for ever.
+            async with asyncio.timeout(pause_s):
+                await hub.due_changed.wait()
 
 
 def act(hub: Hub, due: Due) -> None:

@@ -205,7 +205,8 @@ class Node:
         if hub.fenced.is_set():
             return
         try:
-            await asyncio.wait_for(_settled(hub), DRAIN_S_MAX)
+            async with asyncio.timeout(DRAIN_S_MAX):
+                await _settled(hub)
         except TimeoutError:
             log.warning("some connections or writes did not finish within %s s", DRAIN_S_MAX)
             await hub.pump.cancel()

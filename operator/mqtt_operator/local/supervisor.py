@@ -133,7 +133,8 @@ class Supervisor:
     async def wait_ready(self) -> NodeEvent:
         """The first `node.ready`. Raises NodeFailedError if the node died or stayed silent too long."""
         try:
-            return await asyncio.wait_for(asyncio.shield(self._ready), READY_S_MAX)
+            async with asyncio.timeout(READY_S_MAX):
+                return await asyncio.shield(self._ready)
         except TimeoutError as error:
             raise NodeFailedError(
                 f"{self._node} did not become ready within {READY_S_MAX:.0f} s.",
@@ -166,7 +167,8 @@ class Supervisor:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), STOP_S_MAX)
+            async with asyncio.timeout(STOP_S_MAX):
+                await process.wait()
         except TimeoutError:
             self._say("node.killed", f"{self._node} did not stop within {STOP_S_MAX:.0f} s; it was killed.")
             process.kill()

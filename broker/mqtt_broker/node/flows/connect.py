@@ -218,7 +218,8 @@ async def _claim(client: "ClientConnection", claim: Claim) -> Result | None:
 
     hub.pump.submit(claim, claimed)
     try:
-        return await asyncio.wait_for(asyncio.shield(answer), CLAIM_S_MAX)
+        async with asyncio.timeout(CLAIM_S_MAX):
+            return await asyncio.shield(answer)
     except TimeoutError:
         answer.cancel()
         return None
