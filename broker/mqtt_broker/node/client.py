@@ -404,14 +404,13 @@ class ClientConnection(asyncio.Protocol):
             lane = self._lane = FastLane(self, self.hub.settings.mqtt)
         position, end = 0, len(data)
         while position < end:
+            if self._stops_before(data, position):
+                break
             after_run = lane.run(data, position)
             if after_run != position:
                 connection.heard(now)
-                if after_run >= end:
+                if after_run >= end or self._stops_before(data, after_run):
                     break
-            if data[after_run] in FILTER_PACKETS and self._must_wait():
-                connection.hold(data, after_run)
-                break
             event, position = connection.receive_packet(data, after_run, now)
             if event is not None:
                 self._on_event(event)
@@ -419,6 +418,15 @@ class ClientConnection(asyncio.Protocol):
                     return
         if connection.has_data_to_send:
             self.wrote()
+
+    def _stops_before(self, data: bytes, position: int) -> bool:
+        """True if the rest of this read is held: receivers are behind, or others have their turn first."""
+        if self.hub.congested:
+            self.wait_for_receivers()
+        if self._awaited or (data[position] in FILTER_PACKETS and self._must_wait()):
+            self.connection.hold(data, position)
+            return True
+        return False
 
     def _must_wait(self) -> bool:
         """True if this turn has brought enough filters: the rest of what the client sent is left for a later one."""

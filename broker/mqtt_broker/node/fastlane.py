@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 FLOWS_MAX = 4_096  # kept for one connection; one that publishes to more topics than that is not a stream
 SEEN_MAX = 4_096  # topics seen once: a flow is worth its making the second time
 
+RUN_FRAMES_MAX = 10_000  # packets; a read of 256 KiB seldom holds more
+
 QOS_0, QOS_1, PUBACK = 0x30, 0x32, 0x40  # first bytes: no DUP, no RETAIN [MQTT-3.3.1-2]
 PUBACK_BYTES = 4
 PUBACK_HEAD = 0x4002  # type and remaining length of the short form, read as one number
@@ -106,7 +108,7 @@ class FastLane:
     def run(self, data: bytes, position: int) -> int:
         """Carry out the packets from `position` on for as long as their flows are known; return where that ends.
 
-        The packet there is the slow road's, or incomplete.
+        The packet there is the slow road's, or incomplete; or a receiver's outlet has just filled.
         """
         end = len(data)
         while position < end:
@@ -120,6 +122,8 @@ class FastLane:
             if after == position:
                 break
             position = after
+            if self._hub.congested:  # a receiver is behind: whether to go on is the caller's to say
+                break
         return position
 
     # PUBLISH ---------------------------------------------------------------------------------------------------------
@@ -158,14 +162,30 @@ class FastLane:
             return self._run_qos0(flow, flow.message, data, start, payload - start, size, end)
         return self._run_qos1(flow, flow.message, data, start, topic_end - start, payload - start, size, end)
 
+    def _frames_max(self, flow: _Flow) -> int:
+        """How long a run may be, so that every receiver takes it whole; 1 if one of them must queue."""
+        frames_max = RUN_FRAMES_MAX
+        for form in flow.forms:
+            for session in form.sessions:
+                outlet = session.outlet
+                if outlet is None:
+                    continue
+                room = outlet.room if form.qos else outlet.room_qos0
+                if room <= 1:
+                    return 1
+                frames_max = min(frames_max, room)
+        return frames_max
+
     def _run_qos0(
         self, flow: _Flow, template: Message, data: bytes, start: int, payload_at: int, size: int, end: int
     ) -> int:
         head = data[start : start + payload_at]
         stop, last = start + size, end - size
         starts_with = data.startswith
-        while stop <= last and starts_with(head, stop):
-            stop += size
+        if stop <= last and starts_with(head, stop):
+            last = min(last, start + size * (self._frames_max(flow) - 1))
+            while stop <= last and starts_with(head, stop):
+                stop += size
         count = (stop - start) // size
         self._hub.counters.messages_received += count
         payloads: list[bytes] = []
@@ -196,6 +216,8 @@ class FastLane:
         payloads: list[bytes] = []
         position, last = start, end - size
         starts_with = data.startswith
+        if start + size <= last and starts_with(head, start + size):
+            last = min(last, start + size * (self._frames_max(flow) - 1))
         while position <= last and starts_with(head, position) and starts_with(between, position + id_at + 2):
             packet_id = data[position + id_at : position + id_at + 2]
             if packet_id == b"\0\0":  # [MQTT-2.2.1-3]: the slow road says so
@@ -331,6 +353,8 @@ class FastLane:
         if decoded is None or not isinstance(decoded[0], Publish):
             return None
         packet = decoded[0]
+        if packet.properties.subscription_identifiers:
+            return None  # [MQTT-3.3.4-6]: the machine says so
         alias = packet.properties.topic_alias
         if alias is None:
             return packet if packet.topic else None

@@ -123,7 +123,7 @@ class Hub:
 
     def route(self, session: LiveSession, subscription: Subscription) -> None:
         """Replace the session's subscription of this key; a muted one is kept but leads nowhere."""
-        session.subscriptions[subscription.key] = subscription
+        session.put(subscription)
         if subscription.muted:
             self.tree.remove(session.client_id, subscription.key)
         else:
@@ -132,7 +132,7 @@ class Hub:
     def unroute(self, session: LiveSession, key: tuple[str, str | None]) -> bool:
         """Drop a subscription; False if there was none."""
         self.tree.remove(session.client_id, key)
-        return session.subscriptions.pop(key, None) is not None
+        return session.drop(key)
 
     # Messages --------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ class LiveSession:
     __slots__ = (
         "_resolve",
         "_rights",
+        "_shared",
         "bounds",
         "client_id",
         "epoch",
@@ -47,6 +48,7 @@ class LiveSession:
         self._rights: Rights | None = None
         self.limits = limits
         self.subscriptions: dict[tuple[str, str | None], Subscription] = {s.key: s for s in record.subscriptions}
+        self._shared = sum(s.group is not None for s in record.subscriptions)
         self.inbound = InboundIds(record.inbound_qos2)
         self.outlet: Outlet | None = None
 
@@ -68,7 +70,20 @@ class LiveSession:
 
     @property
     def has_shared(self) -> bool:
-        return any(group is not None for _, group in self.subscriptions)
+        return self._shared > 0
+
+    def put(self, subscription: Subscription) -> None:
+        """Add the subscription, or replace the one of its key."""
+        if subscription.group is not None and subscription.key not in self.subscriptions:
+            self._shared += 1
+        self.subscriptions[subscription.key] = subscription
+
+    def drop(self, key: tuple[str, str | None]) -> bool:
+        """Remove a subscription; False if there was none."""
+        dropped = self.subscriptions.pop(key, None)
+        if dropped is not None and dropped.group is not None:
+            self._shared -= 1
+        return dropped is not None
 
     def may_still_receive(self, topic: str, qos: int, group: str | None) -> bool:
         """The decision at hand-over: a fitting subscription stands, is not muted, and no rule denies the topic.

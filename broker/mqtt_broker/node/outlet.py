@@ -8,6 +8,7 @@ that says "may have been sent": it is written ahead of each window, so that one 
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -180,6 +181,11 @@ class Outlet:
         if not self._sink.writable or self._pending or self._behind:
             return 0
         return max(0, self._receive_maximum - len(self._window))
+
+    @property
+    def room_qos0(self) -> int:
+        """How many QoS 0 messages could be written now, as far as it can be said before they are."""
+        return 0 if self._pending_qos0 or not self._sink.writable else sys.maxsize
 
     @property
     def waiting(self) -> int:

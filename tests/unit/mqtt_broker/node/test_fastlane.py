@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mqtt_api.node_settings import MQTTSettings, QueueSettings
 from mqtt_api.policy import Activity, Facts, Policy
 from mqtt_broker.node import fastlane
+from mqtt_broker.node.client import RECEIVERS_S_MAX
 from mqtt_broker.wire import packets as wire
 from mqtt_broker.wire.codec import encode
 from mqtt_broker.wire.packets import NO_PROPERTIES, Packet, Properties, ProtocolVersion
@@ -755,6 +756,7 @@ def test_what_a_stopped_receiver_has_no_place_for_is_dropped_or_refused(make: Ma
     pair.publish(2, qos=qos)
     pair.roads.both(lambda road: road.stall("receiver"))
     assert pair.publish(qos=qos) == []
+    pair.roads.settle(RECEIVERS_S_MAX)  # the publisher was read only so far, and is read on when it waited enough
     pair.roads.both(lambda road: road.resume("receiver"))
     assert len(pair.roads.settle()["receiver"].publishes) == 6
     _warm(pair)
