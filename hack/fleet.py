@@ -6,6 +6,8 @@ nobody allowed: the refusal is told once, and so is its end when a rule is added
 """
 
 import argparse
+import contextlib
+import json
 import math
 import os
 import random
@@ -14,6 +16,7 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +26,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 READING_INTERVAL_S = 1.0
 MISCHIEF_INTERVAL_S = 5.0
-CREDENTIALS_WAIT_S_MAX = 60.0
 BROKER_WAIT_S_MAX = 60.0
 PARENT_CHECK_INTERVAL_S = 0.2
+READY_CHECK_INTERVAL_S = 0.1
 RECONNECT_DELAY_S_MAX = 5
 KEEP_ALIVE_S = 30
 MISCHIEF_MAKER = "pump-7"
@@ -44,7 +47,7 @@ class Credentials:
 
 
 def read_credentials(folder: Path) -> Credentials:
-    """Raises OSError or ValueError while the folder is not complete."""
+    """Raises OSError or ValueError if the folder is not complete."""
 
     def value(key: str) -> str:
         return (folder / key).read_text(encoding="utf-8").strip()
@@ -53,16 +56,6 @@ def read_credentials(folder: Path) -> Credentials:
     if not ca_file.stat().st_size:
         raise ValueError(f"{ca_file} is empty")
     return Credentials(value("username"), value("password"), value("host"), int(value("port")), ca_file)
-
-
-def complete_credentials(secrets: Path) -> list[Credentials]:
-    """The pumps' log-ins below `secrets`; an empty list while any is still being written."""
-    folders = sorted(path.parent for path in secrets.glob("*/*/password"))
-    try:
-        found = [read_credentials(folder) for folder in folders]
-    except (OSError, ValueError):
-        return []
-    return [credentials for credentials in found if credentials.username.startswith("pump-")]
 
 
 class Stop:
@@ -141,19 +134,41 @@ def tell(line: str) -> None:
     print(f"fleet: {line}", flush=True)
 
 
-def wait_for_credentials(secrets: Path, stop: Stop) -> list[Credentials]:
-    """The pumps' log-ins once the set is complete and stable; empty when it is time to leave or the deadline passed."""
-    deadline = time.monotonic() + CREDENTIALS_WAIT_S_MAX
-    before: list[Credentials] = []
-    while time.monotonic() < deadline:
-        found = complete_credentials(secrets)
-        if found and found == before:
-            return found
-        before = found
-        if stop.wait(0.3):
-            return []
-    tell(f"no credentials of pumps appeared in {secrets} within {CREDENTIALS_WAIT_S_MAX:.0f} s")
-    return []
+def wait_until_ready(ready_file: Path, stop: Stop) -> Path | None:
+    """The data folder of the broker that wrote this file when it was ready; None when it is time to leave.
+
+    However long it takes: a broker that cannot start ends, and then so do we.
+    """
+    while not ready_file.exists():
+        if stop.wait(READY_CHECK_INTERVAL_S):
+            return None
+    return Path(json.loads(ready_file.read_bytes())["data"])
+
+
+@contextlib.contextmanager
+def taken_away(ready_file: Path) -> Iterator[None]:
+    """The file and its folder, made for us alone, go when we go."""
+    try:
+        yield
+    finally:
+        ready_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody else's folder, or files of theirs in it
+            ready_file.parent.rmdir()
+
+
+def log_to(path: Path) -> None:
+    """Everything that is told from now on goes to this file, which only its owner can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
+
+
+def pumps_below(secrets: Path) -> list[Pump]:
+    """Those whose log-ins are below `secrets`. Raises OSError or ValueError if one is not complete."""
+    found = [read_credentials(path.parent) for path in sorted(secrets.glob("*/*/password"))]
+    return [Pump(credentials) for credentials in found if credentials.username.startswith("pump-")]
 
 
 def start_all(pumps: list[Pump], stop: Stop) -> bool:
@@ -175,9 +190,14 @@ def start_all(pumps: list[Pump], stop: Stop) -> bool:
 
 
 def run(secrets: Path, stop: Stop) -> int:
-    pumps = [Pump(credentials) for credentials in wait_for_credentials(secrets, stop)]
+    try:
+        pumps = pumps_below(secrets)
+    except (OSError, ValueError) as error:
+        tell(f"a log-in of a pump cannot be read: {error}")
+        return 1
     if not pumps:
-        return 0 if stop.event.is_set() else 1
+        tell(f"there is no log-in of a pump in {secrets}")
+        return 1
     try:
         if not start_all(pumps, stop):
             return 0 if stop.event.is_set() else 1
@@ -204,10 +224,18 @@ def live(pumps: list[Pump], stop: Stop) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Pumps of a simulated plant, as MQTT 5 clients over TLS.")
-    parser.add_argument("--data", type=Path, required=True, help="the data folder of stoa up")
+    parser.add_argument("--ready-file", type=Path, required=True, help="start when `stoa up` has written this file")
     parser.add_argument("--parent", type=int, help="leave when this process is no longer the parent")
+    parser.add_argument("--log", action="store_true", help="tell it to fleet.log in the data folder, not here")
     arguments = parser.parse_args()
-    return run(arguments.data / "secrets", Stop(arguments.parent))
+    stop = Stop(arguments.parent)
+    with taken_away(arguments.ready_file):
+        data = wait_until_ready(arguments.ready_file, stop)
+        if data is None:
+            return 0
+        if arguments.log:
+            log_to(data / "fleet.log")
+        return run(data / "secrets", stop)
 
 
 if __name__ == "__main__":

@@ -224,6 +224,26 @@ def test_the_fleets_denial_disappears_when_the_rule_is_added(hack_run: Callable[
     assert sum("fleet: DENIED" in line for line in program.lines) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"), [([], "Another `stoa up` uses this data folder"), (["--nonsense"], "No such option")]
+)
+def test_a_second_run_that_cannot_start_leaves_the_first_alone(
+    hack_run: Callable[[], tuple[Program, Path]], arguments: list[str], words: str
+) -> None:
+    """Neither does it bring a fleet of its own, whose devices would take the place of the first one's."""
+    first, copy = hack_run()
+    first.wait_for_line("fleet: 8 pumps", deadline_s=30)
+    log = copy.parent / "data" / "fleet.log"
+    log.write_text("of the first\n", encoding="utf-8")
+    command: list[str | Path] = [ROOT / "hack" / "run", copy, "--data", copy.parent / "data", *arguments]
+    second = run(command, environment(STOA_FLEET="on", STOA_VENV=sys.prefix))
+    assert second.returncode() not in (0, None)
+    assert any(words in line for line in second.lines), second.dump()
+    assert not any("fleet:" in line for line in second.lines), second.dump()
+    assert log.read_text(encoding="utf-8") == "of the first\n"
+    assert not any("session taken over" in line for line in first.lines), first.dump()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_nothing_stays_behind(hack_run: Callable[[], tuple[Program, Path]], number: signal.Signals) -> None:
     program, _ = hack_run()

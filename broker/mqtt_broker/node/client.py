@@ -8,6 +8,7 @@ import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from mqtt_api.policy import Principal
 from mqtt_broker.auth.authenticate import Authenticator
 from mqtt_broker.auth.credential import Credential
 from mqtt_broker.auth.principal import Identity, Peer
@@ -154,10 +155,15 @@ class ClientConnection(asyncio.Protocol):
         """True while this publisher is not read because its receivers are behind."""
         return bool(self._awaited)
 
-    def attach(self, session: LiveSession, identity: Identity, claimed: Claimed) -> None:
-        """The claim succeeded: this connection is the session's from now on."""
+    def attach(self, session: LiveSession, identity: Identity, claimed: Claimed, principal: Principal | None) -> None:
+        """The claim succeeded: this connection is the session's from now on.
+
+        `principal` is the one the identity was decided by.
+        """
+        previous = self.hub.connections.get(session.client_id)
+        if previous is not None and previous is not self:
+            previous.take_over()  # there is one owner, whatever happened before
         self._session = session
-        principal = self.hub.principal(identity.facts)
         by_password = self.connection.connect is not None and self.connection.connect.password is not None
         by_password = by_password and identity.scram is None
         self.credential = Credential(
@@ -178,7 +184,8 @@ class ClientConnection(asyncio.Protocol):
             bounds=session.bounds,
             receive_maximum=min(self.connection.client_receive_maximum, IN_FLIGHT_MAX),
             sent_up_to=claimed.record.sent_up_to,
-            backlog=claimed.queued > 0,  # [MQTT-4.4.0-1] [MQTT-3.1.2-23]
+            # Also what was accepted between the claim and this moment [MQTT-4.4.0-1] [MQTT-3.1.2-23].
+            backlog=claimed.present,
             still_allowed=self._still_allowed,
         )
         self.hub.connections[session.client_id] = self
@@ -330,6 +337,11 @@ class ClientConnection(asyncio.Protocol):
         """The outlet sent what it held: shared subscriptions with a backlog may have more for it."""
         if self._session is not None and self._session.has_shared:
             self.hub.loop.call_soon(groups.wake_all, self.hub, self._session)
+
+    def abort(self) -> None:
+        """Let go of the connection at once; `connection_lost` does the rest."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _cut(self, why: str) -> None:
         self._note_end(why)

@@ -38,7 +38,9 @@ def act(hub: Hub, due: Due) -> None:
     for will_due in due.wills:
         record = will_due.record
         if record.client_id not in hub.connections and record.will is not None:
-            fire(hub, record, record.will)
+            known = hub.sessions.get(record.client_id)
+            is_known = known is not None and known.incarnation == record.incarnation
+            fire(hub, known if known is not None and is_known else record, record.will)
     for topic in due.retained_topics:
         hub.retained.remove(topic)
         hub.retained_planned.pop(topic, None)
@@ -49,5 +51,6 @@ def act(hub: Hub, due: Due) -> None:
         if session is not None and (session.outlet is not None or session.incarnation != expiry.incarnation):
             continue
         hub.counters.sessions_expired += 1
-        hub.forget(expiry.client_id)
+        if session is not None:
+            hub.forget(session)
         hub.pump.submit(End(client_id=expiry.client_id, incarnation=expiry.incarnation))

@@ -21,40 +21,47 @@ Member = tuple[str, Subscription]
 
 
 def is_stored(hub: Hub, match: SharedMatch) -> bool:
-    """True if the group's QoS 1 and 2 messages wait in the store."""
-    if hub.group_backlog.get((match.group, match.filter)):
+    """True if the group's QoS 1 and 2 messages wait in the store: decided once for a message, when it is planned."""
+    key = (match.group, match.filter)
+    if not any(subscription.qos for _, subscription in match.members):
+        return False
+    if hub.group_backlog.get(key) or key in hub.group_taking:
         return True  # what waits there must leave first, or order is lost
     sessions = hub.sessions
     return any((s := sessions.get(client_id)) is not None and s.is_persistent for client_id, _ in match.members)
 
 
-def deliver(hub: Hub, message: Message, match: SharedMatch) -> None:
-    """One copy to one member (MQTT 5.0, 4.8.2): at once from memory, or by waking those who take from the store."""
+def note_stored(hub: Hub, key: tuple[str, str]) -> None:
+    """One message more lies in the group's queue: wake those who take from it."""
+    hub.group_backlog[key] = hub.group_backlog.get(key, 0) + 1
+    wake(hub, key)
+
+
+def deliver(hub: Hub, message: Message, match: SharedMatch, revision: int) -> None:
+    """One copy to one member from memory (MQTT 5.0, 4.8.2). `revision` is the policy the match was made under."""
     key = (match.group, match.filter)
-    if message.qos and is_stored(hub, match) and any(subscription.qos for _, subscription in match.members):
-        hub.group_backlog[key] = hub.group_backlog.get(key, 0) + 1
-        wake(hub, key)
-        return
     member = _pick(hub, key, message, match.members)
     if member is None:
         hub.drop("no_receiver", 1)
-        return
-    _send(hub, message, key, member)
+    else:
+        _send(hub, message, key, member, revision)
 
 
 def wake(hub: Hub, key: tuple[str, str]) -> None:
     """Let a member with room take from the group's queue; again until the queue is empty or nobody has room."""
     backlog = hub.group_backlog.get(key, 0)
-    if not backlog:
+    if not backlog or key in hub.group_taking:
         return
     members = [member for member in _connected(hub, hub.tree.members(*key)) if _room(hub, member[0])]
+    # Whom no deny rule touches comes first: what another may not have it would have to give back.
+    members = [member for member in members if not member[1].has_exceptions] or members
     chosen = hub.picker.pick(key, [client_id for client_id, _ in members])
     if chosen is None:
         return
     session = hub.sessions[chosen]
     subscription = next(subscription for client_id, subscription in members if client_id == chosen)
     limit = min(_room(hub, chosen), max(1, backlog // len(members)), TAKE_MAX)
-    hub.group_backlog[key] = 0  # whoever takes holds the count until the answer is here
+    hub.group_taking.add(key)
     take = Take(
         group=key[0],
         filter=key[1],
@@ -69,11 +76,17 @@ def wake(hub: Hub, key: tuple[str, str]) -> None:
 
 
 def _taken(hub: Hub, key: tuple[str, str], session: LiveSession, result: Result) -> None:
+    hub.group_taking.discard(key)
     if not isinstance(result, Taken):
-        hub.group_backlog[key] = 1  # the member was lost: the next one with room asks again
+        client = hub.connections.get(session.client_id)
+        if client is not None and client.session is session:
+            client.close_stale()
+        wake(hub, key)  # the member was lost: the next one with room asks again
         return
-    hub.group_backlog[key] = result.left
-    if session.outlet is not None:
+    left = result.left
+    if session.outlet is None:
+        left += len(result.entries)  # the member left meanwhile: what it took is given back
+    else:
         for entry in result.entries:
             session.outlet.offer_stored(
                 Delivery(
@@ -86,7 +99,8 @@ def _taken(hub: Hub, key: tuple[str, str], session: LiveSession, result: Result)
                     group=entry.group,
                 )
             )
-    if result.left:
+    if left and hub.tree.members(*key):
+        hub.group_backlog[key] = left
         wake(hub, key)
     else:
         hub.group_backlog.pop(key, None)
@@ -103,21 +117,27 @@ def redeliver(hub: Hub, deliveries: Iterable[Delivery]) -> None:
     """A member is lost: what it did not finish goes to another one, as new to it."""
     for delivery in deliveries:
         assert delivery.group is not None
-        member = _pick(hub, delivery.group, delivery.message, hub.tree.members(*delivery.group))
+        message, key = delivery.message, delivery.group
+        member = _pick(hub, key, message, _permitted(hub, message, hub.tree.members(*key)))
         if member is None:
             hub.drop("no_receiver", 1)
         else:
-            _send(hub, delivery.message, delivery.group, member)
+            _send(hub, message, key, member, hub.revision)
 
 
-def _send(hub: Hub, message: Message, key: tuple[str, str], member: Member) -> None:
+def _permitted(hub: Hub, message: Message, members: Iterable[Member]) -> list[Member]:
+    """Without those whom a deny rule keeps from this topic; a plan has left them out already."""
+    return [m for m in members if not m[1].has_exceptions or hub.may_receive(message.topic, *m)]
+
+
+def _send(hub: Hub, message: Message, key: tuple[str, str], member: Member, revision: int) -> None:
     client_id, subscription = member
     outlet = hub.sessions[client_id].outlet
     assert outlet is not None
     qos = min(message.qos, subscription.qos)  # [MQTT-4.8.2-3]
     identifiers = (subscription.identifier,) if subscription.identifier else ()
     retain = message.retain and subscription.retain_as_published
-    delivery = Delivery(message, qos, retain, identifiers, hub.revision, group=key)
+    delivery = Delivery(message, qos, retain, identifiers, revision, group=key)
     if qos:
         outlet.offer(delivery)
     else:

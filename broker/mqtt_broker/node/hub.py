@@ -9,6 +9,8 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from mqtt_api.node_settings import NodeSettings, QueueSettings
 from mqtt_api.policy import NO_LIMITS, ClientLimits, Facts, Policy, Principal, Rights
 from mqtt_broker.auth.authorize import RightsCache
@@ -37,6 +39,16 @@ log = logging.getLogger("mqtt_broker.node")
 NO_POLICY = Policy()  # no rule means no: what holds before the first policy was seen
 
 
+class ConnectTurn:
+    """The CONNECTs of one client id take turns; `users` are those that hold or await it."""
+
+    __slots__ = ("lock", "users")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
 class Hub:
     """Everything the flows of one node share. Made once by node.py, after the store was joined."""
 
@@ -51,7 +63,8 @@ class Hub:
         self.connections: dict[str, ClientConnection] = {}
         self.connections_per_user: dict[str, int] = {}
         self.all_connections: set[ClientConnection] = set()
-        self.connecting: dict[str, asyncio.Lock] = {}
+        self.connecting: dict[str, ConnectTurn] = {}
+        self.connecting_per_user: dict[str, int] = {}
         self.tree = SubscriptionTree()
         self.retained = RetainedIndex()
         self.sys_topics = SysTopics(asyncio.get_running_loop().time())
@@ -59,6 +72,7 @@ class Hub:
         self.retained_plans = 0
         self.picker = MemberPicker()
         self.group_backlog: dict[tuple[str, str], int] = {}
+        self.group_taking: set[tuple[str, str]] = set()
         self.policy: Policy | None = None
         self.congested: dict[Outlet, None] = {}
         self.buffered_bytes = 0
@@ -92,6 +106,13 @@ class Hub:
         """The rights of these facts under the policy in force; with no policy, those of an empty one: none."""
         return self._rights.rights(self.policy or NO_POLICY, facts)
 
+    def refreshed(self, facts: Facts) -> Facts:
+        """The facts with what the policy in force says of their principal."""
+        principal = self.principal(facts)
+        if principal is None:
+            return facts
+        return replace(facts, namespace=principal.namespace, attributes=principal.attributes)
+
     def limits_of(self, facts: Facts) -> ClientLimits:
         principal = self.principal(facts)
         return NO_LIMITS if principal is None else principal.limits
@@ -108,18 +129,32 @@ class Hub:
     def adopt(self, record: SessionRecord) -> LiveSession:
         """Know this session from now on: register it and route to its subscriptions that are not muted."""
         session = LiveSession(record, self.rights_of, self.limits_of(record.facts))
-        self.forget(record.client_id)
+        known = self.sessions.get(record.client_id)
         self.sessions[record.client_id] = session
+        gone = [] if known is None else [key for key in known.subscriptions if key not in session.subscriptions]
+        for key in gone:
+            self.tree.remove(record.client_id, key)
         for subscription in session.subscriptions.values():
             self.route(session, subscription)
+        for key in gone:
+            self._left_group(key)
         return session
 
-    def forget(self, client_id: str) -> None:
-        """The session ended: no route leads to it any more."""
-        session = self.sessions.pop(client_id, None)
-        if session is not None:
-            for key in session.subscriptions:
-                self.tree.remove(client_id, key)
+    def forget(self, session: LiveSession) -> None:
+        """The session ended: no route leads to it any more. One that another has replaced already is left alone."""
+        if self.sessions.get(session.client_id) is not session:
+            return
+        del self.sessions[session.client_id]
+        for key in session.subscriptions:
+            self.tree.remove(session.client_id, key)
+            self._left_group(key)
+
+    def _left_group(self, key: tuple[str, str | None]) -> None:
+        """A group ends with its last subscription, and what waits for it with it."""
+        topic_filter, group = key
+        if group is not None and not self.tree.members(group, topic_filter):
+            self.group_backlog.pop((group, topic_filter), None)
+            self.picker.forget((group, topic_filter))
 
     def route(self, session: LiveSession, subscription: Subscription) -> None:
         """Replace the session's subscription of this key; a muted one is kept but leads nowhere."""
@@ -132,6 +167,7 @@ class Hub:
     def unroute(self, session: LiveSession, key: tuple[str, str | None]) -> bool:
         """Drop a subscription; False if there was none."""
         self.tree.remove(session.client_id, key)
+        self._left_group(key)
         return session.drop(key)
 
     # Messages --------------------------------------------------------------------------------------------------------
@@ -141,17 +177,22 @@ class Hub:
 
     def plan(self, message: Message) -> Plan:
         """Who receives this message, by the subscriptions and rights of this moment."""
-        return plan(message, self.tree.match(message.topic), lambda *match: self._may_receive(message.topic, *match))
+        return plan(message, self.tree.match(message.topic), lambda *match: self.may_receive(message.topic, *match))
 
-    def _may_receive(self, topic: str, client_id: str, subscription: Subscription) -> bool:
+    def may_receive(self, topic: str, client_id: str, subscription: Subscription) -> bool:
+        """The decision at delivery, for a subscription that a deny rule overlaps."""
         session = self.sessions.get(client_id)
         if session is None:
             return False
         return session.rights.may_receive(topic, subscription.qos, subscription.group).allowed
 
-    def deliver(self, message: Message, receivers: Iterable[Receiver], sequences: dict[str, int]) -> None:
-        """Hand over to connected receivers. `sequences` has the queue position where the store holds a copy."""
-        revision = self.revision
+    def deliver(
+        self, message: Message, receivers: Iterable[Receiver], sequences: dict[str, int], revision: int
+    ) -> None:
+        """Hand over to connected receivers. `sequences` has the queue position where the store holds a copy.
+
+        `revision` is the policy the plan was made under: an outlet decides again if it is not the one in force.
+        """
         for receiver in receivers:
             session = self.sessions.get(receiver.client_id)
             outlet = None if session is None else session.outlet
@@ -196,7 +237,11 @@ class Hub:
     def _flush(self) -> None:
         connections, self._dirty = self._dirty, []
         for connection in connections:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:  # our bug in one connection must not keep the others of this turn from their bytes
+                log.exception("a connection could not be written")
+                connection.abort()
 
     def _on_fenced(self, why: str) -> None:
         log.critical("fenced out of the store, closing every connection: %s", why, extra={"event": "node.fenced"})

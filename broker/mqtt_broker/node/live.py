@@ -5,6 +5,8 @@ Knows one session's subscriptions, rights, windows and outlet; does not decide w
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from mqtt_api.policy import ClientLimits, Facts, Rights
 from mqtt_api.topics import matches
 from mqtt_broker.node.outlet import Outlet
@@ -84,6 +86,16 @@ class LiveSession:
         if dropped is not None and dropped.group is not None:
             self._shared -= 1
         return dropped is not None
+
+    def decided(self, subscription: Subscription) -> Subscription:
+        """The subscription as the policy of now has it: QoS, exceptions, and muted if it is not granted."""
+        grant = self.rights.may_subscribe(subscription.filter, subscription.requested_qos, subscription.group)
+        return replace(
+            subscription,
+            qos=subscription.qos if grant.qos is None else grant.qos,
+            muted=grant.qos is None,
+            has_exceptions=grant.has_exceptions,
+        )
 
     def may_still_receive(self, topic: str, qos: int, group: str | None) -> bool:
         """The decision at hand-over: a fitting subscription stands, is not muted, and no rule denies the topic.

@@ -20,7 +20,7 @@ from mqtt_broker.protocol.outbox import PACKET_BYTES_LIMIT
 from mqtt_broker.session.inflight import Answer, OutboundWindow, PubRecOutcome
 from mqtt_broker.session.message import Message, is_expired
 from mqtt_broker.session.session import QueueBounds
-from mqtt_broker.store.ports import Acknowledge, Drop, MarkSent, QueueEntry, Result, Stale, StoreUnavailable
+from mqtt_broker.store.ports import Acknowledge, Drop, MarkSent, QueueEntry, Result, Return, Stale, StoreUnavailable
 from mqtt_broker.wire.packets import Properties, Publish
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Sink(Protocol):
     def has_room(self) -> None: ...
 
 
+NO_GROUPS: frozenset[tuple[str, str]] = frozenset()
 NOBODY: dict[Sink, None] = {}  # stays empty, as NOTHING does
 
 
@@ -112,6 +113,7 @@ class Outlet:
         "_still_allowed",
         "_waiters",
         "_window",
+        "groups_taken_from",
     )
 
     def __init__(
@@ -151,6 +153,7 @@ class Outlet:
         self._backlog = backlog
         self._reading: asyncio.Task[None] | None = None
         self._closed = False
+        self.groups_taken_from: frozenset[tuple[str, str]] = NO_GROUPS
         self._congested = False
         self._excused = False
         self._waiters = NOBODY  # in the order in which they began to wait
@@ -218,6 +221,10 @@ class Outlet:
     def offer_stored(self, delivery: Delivery) -> None:
         """A message that lies in the session's queue under `delivery.sequence`; memory keeps only the next few."""
         sequence = delivery.sequence
+        if delivery.group is not None:
+            self.groups_taken_from |= {delivery.group}
+        if sequence <= self._read_up_to:
+            return  # read from the queue already, between its commit and this call
         if self._behind or len(self._pending) >= STORED_IN_MEMORY_MAX:
             self._newest = max(self._newest, sequence)
             self.drain()
@@ -416,7 +423,7 @@ class Outlet:
             self._sink.send_pubrel(self._window.resume(delivery, delivery.sequence, 2, released=True))
             return
         if delivery.decided_under != self._hub.revision and not self._still_allowed(delivery):
-            self._give_up(delivery, "revoked")
+            self._give_up_revoked(delivery)
             return
         if delivery.qos == 0:  # a member of a stored group that asked for no more
             self._send_qos0(delivery)
@@ -457,6 +464,15 @@ class Outlet:
             packet_id=packet_id,
             properties=properties,
         )
+
+    def _give_up_revoked(self, delivery: Delivery) -> None:
+        """What was taken from a shared subscription goes back to it: another member may have the right."""
+        if delivery.group is None or not delivery.sequence or delivery.dup:
+            self._give_up(delivery, "revoked")
+            return
+        back = Return(client_id=self._client_id, epoch=self._epoch, sequences=(delivery.sequence,))
+        self._hub.pump.submit(back, self._check)
+        self._hub.group_backlog[delivery.group] = max(1, self._hub.group_backlog.get(delivery.group, 0))
 
     def _give_up(self, delivery: Delivery, reason: DropReason) -> None:
         self._hub.drop(reason, 1)
@@ -555,6 +571,8 @@ class Outlet:
 
     def _append_entry(self, entry: QueueEntry) -> None:
         self._read_up_to = entry.sequence
+        if entry.group is not None:
+            self.groups_taken_from |= {entry.group}
         self._newest = max(self._newest, entry.sequence)
         delivery = Delivery(
             message=entry.message,

@@ -13,7 +13,6 @@ from mqtt_broker.auth.principal import USERNAME_EXACTLY
 from mqtt_broker.node import groups
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.live import LiveSession
-from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.ports import Subscribe
 from mqtt_broker.wire.reasons import ReasonCode
 
@@ -59,14 +58,14 @@ def apply(hub: Hub, policy: Policy) -> None:
     for session in list(hub.sessions.values()):
         if before is not None and _bundle(before, session.facts) == _bundle(policy, session.facts):
             continue  # the rights it has decide the same
-        why = _refused(hub, session)
+        why = refused(hub, session)
         if why is not None and session.client_id in hub.connections:
             ended += 1
             log.info("%s is sent away: %s", session.client_id, why)
             hub.connections[session.client_id].end(ReasonCode.NOT_AUTHORIZED)
             if hub.sessions.get(session.client_id) is not session:
                 continue  # it ended with its connection
-        muted += _decide_again(hub, session)
+        muted += decide_again(hub, session)
     log.info(
         "policy revision %d in force: %d subscriptions muted, %d connections ended",
         policy.revision,
@@ -94,7 +93,7 @@ def _without_indexes(principal: Principal) -> tuple[object, ...]:
     return tuple(getattr(principal, name) for name in principal.__struct_fields__ if name != "rules")
 
 
-def _refused(hub: Hub, session: LiveSession) -> str | None:
+def refused(hub: Hub, session: LiveSession) -> str | None:
     """Why this principal may not be connected any more; None if it may. Its facts are refreshed."""
     facts = session.facts
     client = hub.connections.get(session.client_id)
@@ -108,30 +107,21 @@ def _refused(hub: Hub, session: LiveSession) -> str | None:
         return "its MQTTClient does not allow this client id any more"
     if client is not None and client.credential is not None and not still_proves(client.credential, principal):
         return "the credential it connected with was removed"
-    session.facts = _refreshed(facts, principal)
+    session.facts = hub.refreshed(facts)
     session.limits = principal.limits
     return None
 
 
-def _refreshed(facts: Facts, principal: Principal) -> Facts:
-    return Facts(
-        client_id=facts.client_id,
-        username=facts.username,
-        namespace=principal.namespace,
-        source=facts.source,
-        attributes=principal.attributes,
-        certificate_cn=facts.certificate_cn,
-        certificate_san_dns=facts.certificate_san_dns,
-    )
-
-
-def _decide_again(hub: Hub, session: LiveSession) -> int:
+def decide_again(hub: Hub, session: LiveSession) -> int:
     """Mute what is not allowed any more, bring back what is again; returns how many were muted."""
     session.forget_rights()
-    changed = [current for before in session.subscriptions.values() if (current := _decided(session, before)) != before]
+    changed = [current for before in session.subscriptions.values() if (current := session.decided(before)) != before]
     muted = [s for s in changed if s.muted and not session.subscriptions[s.key].muted]
     for subscription in changed:
         hub.route(session, subscription)
+        if subscription.group is not None and not subscription.muted:
+            key = (subscription.group, subscription.filter)
+            hub.group_backlog[key] = max(1, hub.group_backlog.get(key, 0))  # it may have waited for this member
     if changed:
         write = Subscribe(
             client_id=session.client_id,
@@ -146,19 +136,3 @@ def _decide_again(hub: Hub, session: LiveSession) -> int:
         hub.connections[session.client_id].end(ReasonCode.NOT_AUTHORIZED)
     groups.wake_all(hub, session)
     return len(muted)
-
-
-def _decided(session: LiveSession, subscription: Subscription) -> Subscription:
-    grant = session.rights.may_subscribe(subscription.filter, subscription.requested_qos, subscription.group)
-    return Subscription(
-        filter=subscription.filter,
-        group=subscription.group,
-        qos=subscription.qos if grant.qos is None else grant.qos,
-        requested_qos=subscription.requested_qos,
-        no_local=subscription.no_local,
-        retain_as_published=subscription.retain_as_published,
-        identifier=subscription.identifier,
-        muted=grant.qos is None,
-        has_exceptions=grant.has_exceptions,
-        generation=subscription.generation,
-    )

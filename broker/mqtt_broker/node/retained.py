@@ -63,8 +63,8 @@ def _allowed(hub: Hub, session: LiveSession, subscription: Subscription, message
         return False
     publisher = Facts(client_id=message.publisher, username=message.username, anonymous=not message.username)
     principal = hub.principal(publisher)
-    if principal is None:
-        return True  # a principal without an object of its own has no facts here to decide by
+    if principal is None or principal.certificates:
+        return True  # by a certificate, or without an object of its own: the facts to decide by are not known here
     facts = Facts(
         client_id=message.publisher,
         username=message.username,
@@ -75,12 +75,13 @@ def _allowed(hub: Hub, session: LiveSession, subscription: Subscription, message
 
 
 def _deliver(hub: Hub, session: LiveSession, subscription: Subscription, message: Message) -> None:
+    revision = hub.revision
     qos = min(message.qos, subscription.qos)
     identifiers = (subscription.identifier,) if subscription.identifier else ()
     # [3.1.1 MQTT-3.3.1-8] The flag of a message that is sent because of a new subscription.
     receiver = Receiver(client_id=session.client_id, qos=qos, retain=True, identifiers=identifiers)
     if not qos or not session.is_persistent:
-        hub.deliver(message, (receiver,), {})
+        hub.deliver(message, (receiver,), {}, revision)
         return
     target = Target(
         client_id=session.client_id, incarnation=session.incarnation, qos=qos, retain=True, identifiers=identifiers
@@ -89,6 +90,6 @@ def _deliver(hub: Hub, session: LiveSession, subscription: Subscription, message
     def queued(result: Result) -> None:
         if isinstance(result, Accepted):
             hub.note_evicted(result.evicted)
-            hub.deliver(message, (receiver,), {session.client_id: result.sequences[0]})
+            hub.deliver(message, (receiver,), {session.client_id: result.sequences[0]}, revision)
 
     hub.pump.submit(Accept(message=message, targets=(target,)), queued)

@@ -40,9 +40,9 @@ def publish(hub: Hub, figures: Figures, now: float) -> None:
     """Take a reading and deliver what changed, as the node's own messages: nobody's right to publish is asked."""
     for message in hub.sys_topics.update(figures, now):
         plan = hub.plan(message)
-        hub.deliver(message, plan.receivers, {})
+        hub.deliver(message, plan.receivers, {}, hub.revision)
         for match in plan.groups:
-            groups.deliver(hub, message, match)
+            groups.deliver(hub, message, match, hub.revision)
 
 
 def read_figures(hub: Hub, release: str, uptime_s: int) -> Figures:

@@ -403,7 +403,7 @@ class Batch:
         session = self._at_epoch(operation.client_id, operation.epoch)
         if session is None:
             return Stale()
-        self._queues.give_back(self._queues.of(session.incarnation))
+        self._queues.give_back(self._queues.of(session.incarnation), operation.sequences)
         return Done()
 
     # Who is meant ----------------------------------------------------------------------------------------------------

@@ -213,10 +213,12 @@ class Return(Struct, frozen=True, kw_only=True):
 
     QoS 2 entries at or below the sent mark stay with the member's session [MQTT-4.8.2-4] [MQTT-4.8.2-5]; QoS 1 goes
     back. Entries of a session whose group has no subscription left are dropped. Result: Done or Stale.
+    `sequences`: only these, which the caller has not sent, whatever the mark says. None: all there are.
     """
 
     client_id: str
     epoch: int
+    sequences: tuple[int, ...] | None = None
 
 
 class Detach(Struct, frozen=True, kw_only=True):

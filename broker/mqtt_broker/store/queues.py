@@ -4,7 +4,7 @@ Knows places, sizes and the sent mark; does not know clients, epochs, subscripti
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import QueueBounds
@@ -191,13 +191,22 @@ class Queues:
             self._move_count(group, member, size)
         return len(rows)
 
-    def give_back(self, member: Queue) -> None:
-        """What a member took goes back to its old place in its group's queue; QoS 2 that was sent stays."""
+    def give_back(self, member: Queue, places: Collection[int] | None = None) -> None:
+        """What a member took goes back to its old place in its group's queue; QoS 2 that was sent stays.
+
+        `places`: only these, which were not sent.
+        """
         rows = self._connection.execute(
             "SELECT place, size, group_id, group_place FROM queue"
             " WHERE home = ? AND group_id IS NOT NULL AND NOT (qos = 2 AND place <= ?)",  # [MQTT-4.8.2-4]
             (member.home, member.sent_up_to),
         ).fetchall()
+        if places is not None:
+            rows = self._connection.execute(
+                "SELECT place, size, group_id, group_place FROM queue WHERE home = ? AND group_id IS NOT NULL",
+                (member.home,),
+            ).fetchall()
+            rows = [row for row in rows if row[0] in places]
         for place, size, group_id, group_place in rows:
             group = self.find(group_id)
             if group is None:

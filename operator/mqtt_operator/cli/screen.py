@@ -18,6 +18,7 @@ from rich.text import Text
 from mqtt_operator.cli import view
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.local.deploy import Deployment
+from mqtt_operator.local.node_answers import SETTINGS_APPLIED
 from mqtt_operator.local.node_events import NodeEvent
 from mqtt_operator.local.node_status import NodeStatus
 
@@ -74,6 +75,8 @@ class ScreenReporter:
     def event(self, event: NodeEvent) -> None:
         if event.is_refusal:
             self._refusals.append(event)
+        elif event.event == SETTINGS_APPLIED:
+            self._say(event.message, "green")
         elif event.level not in _QUIET_LEVELS:
             self._say(event.message or event.event, "red" if event.is_failure else "yellow")
 

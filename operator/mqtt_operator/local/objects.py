@@ -5,11 +5,13 @@ Knows how each kind is read and what makes one object twice; does not know which
 
 import base64
 import binascii
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from mqtt_api.keys import GROUP
 from mqtt_api.kinds.common import DataKind, ObjectMeta
 from mqtt_api.resources import KINDS, InvalidResource, MQTTBroker, MQTTClient, TopicPermission, parse_document
 from mqtt_operator.errors import Mistake
@@ -74,8 +76,18 @@ class Objects:
             self._add_resource(document)
         elif kind in set(DataKind):
             self._add_data(document, DataKind(kind))
+        elif str(document.value.get("apiVersion")).partition("/")[0] == GROUP:
+            self._add_misspelt(document, kind)
         else:
             self.notes.append(f"{document.file}:{document.line}: kind {kind} means nothing here; ignored.")
+
+    def _add_misspelt(self, document: Document, kind: str) -> None:
+        """Ours, and yet no kind of ours: left out in silence, a rule that denies would protect nobody."""
+        by_small = {each.lower(): each for each in KINDS}
+        near = [by_small[each] for each in difflib.get_close_matches(kind.lower(), by_small, n=1)]
+        advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(KINDS)}"
+        self.mistakes.append(document.mistake("kind", f"is not a kind of {GROUP}; {advice}"))
+        self.broken |= {(each, *_identity(document)[1:]) for each in near}
 
     def _add_resource(self, document: Document) -> None:
         try:

@@ -9,18 +9,20 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 
 from argon2 import PasswordHasher
 from msgspec import Struct
 
+from mqtt_api.node_settings import NodeSettings
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.local.data_folder import DataFolder, admin_socket, default_root, locked
 from mqtt_operator.local.deploy import Deployment, Surroundings, deploy, node_name
 from mqtt_operator.local.files import write_private
 from mqtt_operator.local.folder import Declared, read_broker
+from mqtt_operator.local.node_answers import NodeAnswers
 from mqtt_operator.local.node_events import NodeEvent
 from mqtt_operator.local.node_status import fetch_status
 from mqtt_operator.local.ports import check_ports
@@ -47,6 +49,42 @@ class Options(Struct, frozen=True, kw_only=True):
         return self.folder.resolve()
 
 
+class Change(Struct, frozen=True, kw_only=True):
+    """What one reconcile step wrote. `mended`: the files held a mistake until now."""
+
+    before: Deployment | None
+    after: Deployment
+    mended: bool = False
+
+    @property
+    def settings_changed(self) -> bool:
+        """The node has to take other settings, and may refuse them."""
+        return self.before is not None and self.before.settings != self.after.settings
+
+    def sentence(self, taken: bool | None) -> str:
+        """What was done, and why. `taken` is the node's answer to changed settings, None if it gave none yet; that it
+        refused them is told elsewhere. Empty if nothing else is to be said.
+        """
+        parts = []
+        policy = self.after.policy
+        if self.before is None or self.before.policy.revision != policy.revision:
+            parts.append(
+                f"policy revision {policy.revision} (clients: {len(policy.principals)}, rules: {len(policy.rules)})"
+            )
+        if self.settings_changed and taken:
+            parts.append("the settings of the node")
+        said = [f"Applied: {' and '.join(parts)}, because the files changed."] if parts else []
+        if self.settings_changed and taken is None:
+            said.append("Written: the settings of the node; it has not said yet whether it took them.")
+        if not said and not self.settings_changed:
+            said.append(
+                f"Mended: the files are in force again (revision {policy.revision})."
+                if self.mended
+                else "The files changed, their meaning did not: nothing to do."
+            )
+        return " ".join(said)
+
+
 class Reconciler:
     """One broker on one data folder that is locked already. `now` and `hasher` come in for tests."""
 
@@ -70,6 +108,7 @@ class Reconciler:
         )
         self._world: World | None = None
         self._deployment: Deployment | None = None
+        self._broken = False
 
     @property
     def world(self) -> World:
@@ -82,12 +121,12 @@ class Reconciler:
         self._deployment = self._deploy(declared)
         return self._deployment
 
-    def reconcile(self) -> tuple[Deployment, str]:
-        """Read the folder again and apply what changed: the state that holds now, and the sentence about it.
+    def reconcile(self) -> Change:
+        """Read the folder again and write what changed.
 
         Idempotent. Raises ExpectedError; the last good state holds then, on disk and in memory.
         """
-        before = self._deployment
+        before, was_broken, self._broken = self._deployment, self._broken, True
         declared = read_broker(self._options.folder)
         if before is not None and declared.broker.reference != before.declared.broker.reference:
             raise ExpectedError(
@@ -96,7 +135,8 @@ class Reconciler:
                 to_do="Stop this `stoa up` and start it again, or give the broker its name back.",
             )
         after = self._deployment = self._deploy(declared)
-        return after, describe_change(before, after)
+        self._broken = False
+        return Change(before=before, after=after, mended=was_broken)
 
     def node_is_ready(self) -> None:
         """The store exists from now on. Raises DataFolderError."""
@@ -104,21 +144,6 @@ class Reconciler:
 
     def _deploy(self, declared: Declared) -> Deployment:
         return deploy(declared, self._data, self.world, self._surroundings, self._now())
-
-
-def describe_change(before: Deployment | None, after: Deployment) -> str:
-    """One sentence: what a reconcile step did, and why."""
-    parts = []
-    if before is None or before.policy.revision != after.policy.revision:
-        policy = after.policy
-        parts.append(
-            f"policy revision {policy.revision} (clients: {len(policy.principals)}, rules: {len(policy.rules)})"
-        )
-    if before is not None and before.settings != after.settings:
-        parts.append("the settings of the node")
-    if not parts:
-        return "The files changed, their meaning did not: nothing to do."
-    return f"Applied: {' and '.join(parts)}, because the files changed."
 
 
 async def up(options: Options, reporter: Reporter, stop: asyncio.Event) -> None:
@@ -130,21 +155,26 @@ async def up(options: Options, reporter: Reporter, stop: asyncio.Event) -> None:
         reconciler = Reconciler(options, data, socket_path)
         deployment = await asyncio.to_thread(reconciler.start, declared)
         check_ports(deployment.settings.listeners)
-        async with _running_node(deployment, reporter) as supervisor:
+        answers = NodeAnswers(reporter)
+        async with _running_node(deployment, answers) as supervisor:
             ready = await _ready_or_stop(supervisor, stop)
             if ready is None:
                 return
             reconciler.node_is_ready()
             reporter.ready(deployment, ready)
             _write_ready_file(options, deployment)
-            await _serve(reconciler, reporter, socket_path, options.watched, stop)
+            await _serve(
+                _follow_folder(reconciler, reporter, answers, options.watched, deployment.settings),
+                _follow_status(reporter, socket_path),
+                stop=stop,
+            )
             reporter.stopping()
 
 
 @contextlib.asynccontextmanager
-async def _running_node(deployment: Deployment, reporter: Reporter) -> AsyncIterator[Supervisor]:
+async def _running_node(deployment: Deployment, answers: NodeAnswers) -> AsyncIterator[Supervisor]:
     supervisor = Supervisor(
-        deployment.settings.node, node_launcher(deployment.settings_file), reporter.event, clock=time.monotonic
+        deployment.settings.node, node_launcher(deployment.settings_file), answers.take, clock=time.monotonic
     )
     task = asyncio.create_task(supervisor.run())
     try:
@@ -166,29 +196,42 @@ async def _ready_or_stop(supervisor: Supervisor, stop: asyncio.Event) -> NodeEve
             task.cancel()
 
 
-async def _serve(
-    reconciler: Reconciler, reporter: Reporter, socket_path: Path, folder: Path, stop: asyncio.Event
-) -> None:
+async def _serve(*following: Coroutine[None, None, None], stop: asyncio.Event) -> None:
     """Follow the folder and the node's counters until stopped."""
     async with asyncio.TaskGroup() as tasks:
-        followers = [
-            tasks.create_task(_follow_folder(reconciler, reporter, folder)),
-            tasks.create_task(_follow_status(reporter, socket_path)),
-        ]
+        followers = [tasks.create_task(each) for each in following]
         await stop.wait()
         for follower in followers:
             follower.cancel()
 
 
-async def _follow_folder(reconciler: Reconciler, reporter: Reporter, folder: Path) -> None:
+async def _follow_folder(
+    reconciler: Reconciler, reporter: Reporter, answers: NodeAnswers, folder: Path, in_force: NodeSettings
+) -> None:
+    """`in_force`: the settings that the node started with."""
     async for asked_for in changes(folder):
+        answers.expect()
         try:
-            deployment, sentence = await asyncio.to_thread(reconciler.reconcile)
+            change = await asyncio.to_thread(reconciler.reconcile)
         except ExpectedError as error:
+            answers.forget()
             reporter.refused(error)
-        else:
-            if asked_for:
-                reporter.changed(deployment, sentence)
+            continue
+        taken = await _taken(change, answers, in_force)
+        if taken:
+            in_force = change.after.settings
+        sentence = change.sentence(taken)
+        if sentence and (asked_for or change.mended):
+            reporter.changed(change.after, sentence)
+
+
+async def _taken(change: Change, answers: NodeAnswers, in_force: NodeSettings) -> bool | None:
+    if not change.settings_changed:
+        answers.forget()
+        return None
+    taken = await answers.wait()
+    # A node that refused a change says nothing when it is taken back: it has those settings already.
+    return True if taken is None and change.after.settings == in_force else taken
 
 
 async def _follow_status(reporter: Reporter, socket_path: Path) -> None:

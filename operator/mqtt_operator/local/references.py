@@ -7,17 +7,17 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-from mqtt_api.keys import BROKER_KIND, CLIENT_KIND
+from mqtt_api.keys import BROKER_KIND
 from mqtt_api.kinds.common import BrokerRef, DataKind
 from mqtt_api.kinds.common import DataRef as Ref
 from mqtt_api.kinds.mqttbroker import ListenerTLS
 from mqtt_api.kinds.mqttclient import PasswordSecretRef, PasswordSource
-from mqtt_api.kinds.topicpermission import SubjectKind
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission
 from mqtt_operator.errors import Mistake
 from mqtt_operator.local.certificates import KeyPair, certificates_mistake, crl_mistake, key_pair_mistake
 from mqtt_operator.local.objects import DataKey, Entry, Objects
 from mqtt_operator.local.scram import mechanisms_of, password_mistake, username_mistake
+from mqtt_operator.local.subjects import check_subjects
 from mqtt_operator.local.verifiers import verifier_mistake
 from mqtt_operator.policy.attachment import claimed_usernames, is_attached, names_broker
 
@@ -43,7 +43,7 @@ def check_references(objects: Objects, *, complete: bool) -> None:
     ]
     objects.mistakes += mistakes
     if complete:
-        objects.notes += checks.subjects_without_client()
+        check_subjects(objects)
         objects.notes += checks.clients_without_scram()
 
 
@@ -192,18 +192,6 @@ class _Checks:
         wrong = None if value is None else check(value)
         if wrong:
             yield entry.document.mistake(f"{field}.key", f"names {_named(key)}, key {ref.key}, which {wrong}")
-
-    def subjects_without_client(self) -> Iterator[str]:
-        """Not a mistake: the client may be on its way. But mostly it is a slip of the pen."""
-        known = {(each.resource.metadata.namespace, each.resource.metadata.name) for each in self._objects.clients}
-        known |= {(namespace, name) for kind, namespace, name in self._objects.broken if kind == CLIENT_KIND}
-        for entry in self._objects.permissions:
-            namespace = entry.resource.metadata.namespace
-            for index, subject in enumerate(entry.resource.spec.subjects):
-                named = subject.name if subject.kind is SubjectKind.MQTT_CLIENT else None
-                if named is not None and (namespace, named) not in known:
-                    message = f"names MQTTClient {named}, which no file declares."
-                    yield str(entry.document.mistake(f"spec.subjects[{index}].name", message))
 
     def _value(
         self, entry: Entry[Any], field: str, key_field: str | None, data: DataKey, key: str

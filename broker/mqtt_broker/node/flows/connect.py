@@ -5,18 +5,20 @@ before the newcomer has proved that the session is its own.
 """
 
 import asyncio
+import contextlib
 import secrets
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mqtt_api.policy import Facts, Policy
+from mqtt_api.policy import Facts, Principal
 from mqtt_broker.auth import audit
 from mqtt_broker.auth.authorize import may_connect
 from mqtt_broker.auth.principal import Identity, Refused
-from mqtt_broker.node import groups
+from mqtt_broker.node import groups, policy_feed
 from mqtt_broker.node.flows.publish import accept_message
-from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.hub import ConnectTurn, Hub
 from mqtt_broker.session.message import from_will
 from mqtt_broker.session.session import NEVER_S
 from mqtt_broker.store.ports import Claim, Claimed, ClaimRefused, Detach, Result
@@ -53,17 +55,33 @@ async def enter(
     if isinstance(answer, Refused):
         refuse(client, packet, answer)
         return
-    policy = hub.policy
-    client_id = answer.facts.client_id
-    lock = hub.connecting.setdefault(client_id, asyncio.Lock())
-    try:
-        async with lock:  # two CONNECTs of one client id take turns, or both would believe they own the session
-            refusal = await _take_session(client, packet, answer, policy, authentication_data)
-    finally:
-        if not lock.locked():
-            hub.connecting.pop(client_id, None)
+    principal = hub.principal(answer.facts)
+    async with _turn(hub, answer.facts):
+        refusal = await _take_session(client, packet, answer, principal, authentication_data)
     if refusal is not None:
         refuse(client, packet, refusal)
+
+
+@contextlib.asynccontextmanager
+async def _turn(hub: Hub, facts: Facts) -> AsyncIterator[None]:
+    """Two CONNECTs of one client id take turns, or both would believe they own the session.
+
+    Whoever waits counts as a connection of its principal already, or a limit could be passed by many at once.
+    """
+    client_id, username = facts.client_id, facts.username
+    turn = hub.connecting.setdefault(client_id, ConnectTurn())
+    turn.users += 1
+    hub.connecting_per_user[username] = hub.connecting_per_user.get(username, 0) + 1
+    try:
+        async with turn.lock:
+            yield
+    finally:
+        turn.users -= 1
+        if not turn.users:
+            del hub.connecting[client_id]
+        hub.connecting_per_user[username] -= 1
+        if not hub.connecting_per_user[username]:
+            del hub.connecting_per_user[username]
 
 
 # Who, and whether ----------------------------------------------------------------------------------------------------
@@ -126,7 +144,8 @@ def _authorized(hub: Hub, packet: Connect, identity: Identity) -> Identity | Ref
     if hub.draining:
         return Refused(ReasonCode.SERVER_UNAVAILABLE, "this node is shutting down")
     limit = identity.limits.connections_max
-    used = hub.connections_per_user.get(identity.facts.username, 0)
+    username = identity.facts.username
+    used = hub.connections_per_user.get(username, 0) + hub.connecting_per_user.get(username, 0)
     if limit is not None and used >= limit and identity.facts.client_id not in hub.connections:
         return Refused(ReasonCode.QUOTA_EXCEEDED, f"{used} connections of this principal are open, its limit")
     return identity
@@ -151,12 +170,12 @@ async def _take_session(
     client: "ClientConnection",
     packet: Connect,
     identity: Identity,
-    policy: Policy | None,
+    principal: Principal | None,
     authentication_data: bytes | None,
 ) -> Refused | None:
     """Claim the session and start the connection; None if accepted (or the client left meanwhile).
 
-    `policy` is the one the identity was decided under.
+    `principal` is the one the identity was decided by.
     """
     hub, facts = client.hub, identity.facts
     if client.closed:
@@ -182,11 +201,7 @@ async def _take_session(
     if isinstance(result, ClaimRefused):
         return _other_principals()
     assert isinstance(result, Claimed)
-    if hub.policy is not policy:  # what was decided is compared again when it takes effect [D9]
-        hub.pump.submit(_undo(hub, result))
-        return Refused(ReasonCode.SERVER_BUSY, "the policy changed while the session was claimed: try again")
-    _start(client, packet, identity, result, authentication_data)
-    return None
+    return _start(client, packet, identity, result, principal, authentication_data)
 
 
 def _other_principals() -> Refused:
@@ -214,7 +229,7 @@ async def _claim(client: "ClientConnection", claim: Claim) -> Result | None:
         if not answer.done():
             answer.set_result(result)
         elif isinstance(result, Claimed):
-            hub.pump.submit(_undo(hub, result))
+            _undo(hub, result)
 
     hub.pump.submit(claim, claimed)
     try:
@@ -225,16 +240,31 @@ async def _claim(client: "ClientConnection", claim: Claim) -> Result | None:
         return None
 
 
-def _undo(hub: Hub, claimed: Claimed) -> Detach:
-    record = hub.adopt(claimed.record)
-    if not record.is_persistent:
-        hub.forget(record.client_id)
-    return Detach(
-        client_id=record.client_id,
-        epoch=record.epoch,
-        expiry_interval_s=record.expiry_interval_s,
-        will_due_at=None,
+def _undo(hub: Hub, claimed: Claimed) -> None:
+    """Give back a session that was claimed for a client that is gone: it lasts as long as it did before."""
+    record = claimed.record
+    known = hub.sessions.get(record.client_id)
+    expiry_s = record.expiry_interval_s if known is None else known.expiry_interval_s
+    session = hub.adopt(record)
+    _publish_lapsed_will(hub, claimed)
+    session.expiry_interval_s = expiry_s
+    policy_feed.decide_again(hub, session)
+    if not session.is_persistent:
+        hub.forget(session)
+    hub.pump.submit(
+        Detach(client_id=record.client_id, epoch=record.epoch, expiry_interval_s=expiry_s, will_due_at=None)
     )
+
+
+def _publish_lapsed_will(hub: Hub, claimed: Claimed) -> None:
+    """The session before this one ended with a will that was still to come: it is due now [MQTT-3.1.3-9]."""
+    record, will = claimed.record, claimed.lapsed_will
+    if will is None:
+        return
+    expiry_s_max = hub.settings.mqtt.message_expiry_s_max
+    message = from_will(will, record.client_id, record.facts.username, hub.store_now(), expiry_s_max)
+    if hub.rights_of(hub.refreshed(record.facts)).may_publish(message.topic, message.qos, message.retain).allowed:
+        accept_message(hub, message)
 
 
 def _start(
@@ -242,24 +272,22 @@ def _start(
     packet: Connect,
     identity: Identity,
     claimed: Claimed,
+    principal: Principal | None,
     authentication_data: bytes | None,
-) -> None:
+) -> Refused | None:
     hub, record = client.hub, claimed.record
     session = hub.adopt(record)
-    if claimed.lapsed_will is not None:
-        message = from_will(
-            claimed.lapsed_will,
-            record.client_id,
-            record.facts.username,
-            hub.store_now(),
-            hub.settings.mqtt.message_expiry_s_max,
-        )
-        if hub.rights_of(record.facts).may_publish(message.topic, message.qos, message.retain).allowed:
-            accept_message(hub, message)
-    client.attach(session, identity, claimed)
+    _publish_lapsed_will(hub, claimed)
+    client.attach(session, identity, claimed, principal)
+    # What was decided before the claim is compared again when it takes effect [D9]; so is what the store had of it.
+    why = policy_feed.refused(hub, session)
+    policy_feed.decide_again(hub, session)
     if client.closed:  # it left while the claim was under way
         client.detach(with_will=True)
-        return
+        return None
+    if why is not None:
+        client.detach(with_will=False)
+        return Refused(ReasonCode.NOT_AUTHORIZED, why)
     sent = client.connection.accept(
         claimed.present,  # [MQTT-3.2.2-2], [MQTT-3.2.2-3]
         assigned_client_id=None if packet.client_id else record.client_id,  # [MQTT-3.2.2-16]
@@ -269,7 +297,8 @@ def _start(
     if not sent:  # CONNACK is larger than the client takes: it can never be told anything
         client.detach(with_will=True)
         client.finish()
-        return
+        return None
     client.accepted()
     client.outlet.drain()
     groups.wake_all(hub, session)
+    return None

@@ -3,6 +3,7 @@
 What is left behind is decided once, here: the session's expiry, its will, and what shared subscriptions get back.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mqtt_broker.auth import audit
@@ -46,7 +47,8 @@ def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, 
     will_due_at = due_at(session.will, session.expiry_interval_s, now) if with_will else None
     if will_due_at is not None and planned_stop:
         will_due_at = max(will_due_at, now + WILL_GRACE_S)
-    if session.has_shared:
+    taken_from = outlet.groups_taken_from
+    if taken_from or session.has_shared:
         hub.pump.submit(Return(client_id=session.client_id, epoch=session.epoch))
     detach = Detach(
         client_id=session.client_id,
@@ -57,18 +59,17 @@ def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, 
     )
     hub.pump.submit(detach, lambda _: hub.due_changed.set())
     if not session.is_persistent:
-        hub.forget(session.client_id)
+        hub.forget(session)
     groups.redeliver(hub, orphans)
-    _wake_groups_of(hub, session)
+    _wake_groups(hub, taken_from)
     if will_due_at is not None and session.will is not None and will_due_at <= now:
         fire(hub, session, session.will)
 
 
-def _wake_groups_of(hub: Hub, session: LiveSession) -> None:
+def _wake_groups(hub: Hub, keys: Iterable[tuple[str, str]]) -> None:
     """What `Return` gave back waits for another member: count it as backlog and wake the group."""
-    for topic_filter, group in session.subscriptions:
-        if group is not None:
-            key = (group, topic_filter)
+    for key in keys:
+        if hub.tree.members(*key):
             hub.group_backlog[key] = max(1, hub.group_backlog.get(key, 0))
             groups.wake(hub, key)
 
@@ -78,7 +79,7 @@ def fire(hub: Hub, owner: LiveSession | SessionRecord, will: Will) -> None:
 
     The will record goes in the same step of the store, so that it fires at most once.
     """
-    facts = owner.facts
+    facts = hub.refreshed(owner.facts)
     origin = (owner.client_id, owner.incarnation)
     message = from_will(will, owner.client_id, facts.username, hub.store_now(), hub.settings.mqtt.message_expiry_s_max)
     decision = hub.rights_of(facts).may_publish(will.topic, will.qos, will.retain)

@@ -120,13 +120,16 @@ def _audit(client: "ClientConnection", packet: Publish, decision: Decision) -> N
 
 def _refuse(client: "ClientConnection", packet: Publish, reason: ReasonCode) -> None:
     """MQTT 5 QoS 1 and 2 learn the reason; QoS 0 and 3.1.1 have no word for it: dropped."""
-    if packet.qos == 0:
-        return
+    if packet.qos:
+        client.order.run(lambda: _refuse_now(client, packet, reason))
+
+
+def _refuse_now(client: "ClientConnection", packet: Publish, reason: ReasonCode) -> None:
     if packet.qos == 2:
         client.session.inbound.release(packet.packet_id)  # [MQTT-4.3.3-9]
     version = client.connection.version
     # [3.1.1 MQTT-3.3.5-2]
-    _acknowledge_later(client, packet, reason if version is ProtocolVersion.V5 else ReasonCode.SUCCESS)
+    _acknowledge(client, packet, reason if version is ProtocolVersion.V5 else ReasonCode.SUCCESS)
 
 
 def _reject_full(hub: Hub, plan: Plan) -> bool:
@@ -150,7 +153,7 @@ def _accept(
         queues = tuple(
             GroupTarget(group=match.group, filter=match.filter, bounds=hub.bounds_for(NO_LIMITS))
             for match in plan.groups
-            if groups.is_stored(hub, match) and any(subscription.qos for _, subscription in match.members)
+            if groups.is_stored(hub, match)
         )
     if message.retain:
         hub.note_retained_planned(message.topic)
@@ -198,7 +201,9 @@ def _stored(
         case Duplicate():
             _acknowledge(client, packet, ReasonCode.SUCCESS)
         case Rejected():
-            _refuse(client, packet, ReasonCode.QUOTA_EXCEEDED)
+            if message.retain and message.topic not in client.hub.retained:
+                client.hub.retained_planned.pop(message.topic, None)
+            _refuse_now(client, packet, ReasonCode.QUOTA_EXCEEDED)  # it is this packet's turn already
         case Stale():
             client.close_stale()
         case _:
@@ -233,13 +238,19 @@ def hand_over(hub: Hub, message: Message, plan: Plan, accept: Accept | None, res
         else:
             hub.retained.remove(message.topic)  # an empty retained message deletes [MQTT-3.3.1-6]
             hub.retained_planned.pop(message.topic, None)
-    receivers = plan.receivers
+    receivers, matches = plan.receivers, {(match.group, match.filter): match for match in plan.groups}
     if revision != hub.revision:
-        allowed = {receiver.client_id for receiver in hub.plan(message).receivers}
+        again = hub.plan(message)
+        allowed = {receiver.client_id for receiver in again.receivers}
         receivers = tuple(r for r in receivers if r.client_id in allowed or sequences.get(r.client_id))
-    hub.deliver(message, receivers, sequences)
-    for match in plan.groups:
-        groups.deliver(hub, message, match)
+        matches = {key: match for match in again.groups if (key := (match.group, match.filter)) in matches}
+    hub.deliver(message, receivers, sequences, revision)
+    stored = [(target.group, target.filter) for target in accept.groups] if accept is not None else []
+    for key in stored:
+        groups.note_stored(hub, key)
+    for key, match in matches.items():
+        if key not in stored:
+            groups.deliver(hub, message, match, revision)
 
 
 def _acknowledge_later(client: "ClientConnection", packet: Publish, reason: ReasonCode) -> None:

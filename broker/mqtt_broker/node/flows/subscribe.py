@@ -117,20 +117,30 @@ def _subscribed(
         return
     wanted: list[Granted] = []
     planned_before = hub.retained_plans
-    for index, (subscription, request) in enumerate(granted):
-        current = _decided_again(client, subscription)
-        if current is None:
-            reasons = _replace_nth_granted(reasons, index)
+    codes = list(reasons)
+    for position, (subscription, request) in zip(_granted_positions(reasons), granted, strict=True):
+        current = session.decided(subscription)  # SUBACK compares again what was decided before the write [D9]
+        if current.muted:
+            codes[position] = ReasonCode.NOT_AUTHORIZED
+            _take_back(client, subscription)
             continue
+        codes[position] = ReasonCode(current.qos)
+        if current != subscription:
+            hub.pump.submit(
+                WriteSubscriptions(
+                    client_id=session.client_id,
+                    incarnation=session.incarnation,
+                    epoch=session.epoch,
+                    subscriptions=(current,),
+                )
+            )
         is_new = subscription.key not in session.subscriptions
         hub.route(session, current)
         # [MQTT-3.3.1-9..11] [MQTT-3.8.4-4]
         if request.retain_handling == 0 or (request.retain_handling == 1 and is_new):
             wanted.append((current, request))
-    _suback(client, packet_id, reasons)
-    plain = [
-        subscription for subscription, _ in wanted if subscription.group is None
-    ]  # none for shared: MQTT 5.0, 4.8.2
+    _suback(client, packet_id, tuple(codes))
+    plain = [current for current, _ in wanted if current.group is None]  # none for shared: MQTT 5.0, 4.8.2
     if plain:
         retained.send(hub, session, plain, planned_before)
     for subscription, _ in granted:
@@ -138,27 +148,18 @@ def _subscribed(
             groups.wake(hub, (subscription.group, subscription.filter))
 
 
-def _decided_again(client: "ClientConnection", subscription: Subscription) -> Subscription | None:
-    """SUBACK compares again what was decided before the write: the policy may have changed meanwhile [D9]."""
-    grant = client.session.rights.may_subscribe(subscription.filter, subscription.requested_qos, subscription.group)
-    if grant.qos is None:
-        remove = RemoveSubscriptions(
-            client_id=client.session.client_id,
-            incarnation=client.session.incarnation,
-            epoch=client.session.epoch,
-            keys=(subscription.key,),
-        )
-        client.hub.pump.submit(remove)
-        client.hub.unroute(client.session, subscription.key)
-        return None
-    return subscription
+def _granted_positions(reasons: tuple[ReasonCode, ...]) -> list[int]:
+    return [position for position, reason in enumerate(reasons) if reason <= ReasonCode.GRANTED_QOS_2]
 
 
-def _replace_nth_granted(reasons: tuple[ReasonCode, ...], nth: int) -> tuple[ReasonCode, ...]:
-    positions = [position for position, reason in enumerate(reasons) if reason <= ReasonCode.GRANTED_QOS_2]
-    changed = list(reasons)
-    changed[positions[nth]] = ReasonCode.NOT_AUTHORIZED
-    return tuple(changed)
+def _take_back(client: "ClientConnection", subscription: Subscription) -> None:
+    """The right is gone since the subscription was written."""
+    session = client.session
+    remove = RemoveSubscriptions(
+        client_id=session.client_id, incarnation=session.incarnation, epoch=session.epoch, keys=(subscription.key,)
+    )
+    client.hub.pump.submit(remove)
+    client.hub.unroute(session, subscription.key)
 
 
 def _suback(client: "ClientConnection", packet_id: int, reasons: tuple[ReasonCode, ...]) -> None:
@@ -171,9 +172,8 @@ def on_unsubscribe(client: "ClientConnection", packet: Unsubscribe) -> None:
     """All filters in one step and one answer; the removal is durable before UNSUBACK."""
     session = client.session
     keys = [_key(topic_filter) for topic_filter in packet.filters]  # [MQTT-3.10.4-6]
-    known = tuple(key for key in keys if key in session.subscriptions)  # [MQTT-3.10.4-1]
-    remove = RemoveSubscriptions(
-        client_id=session.client_id, incarnation=session.incarnation, epoch=session.epoch, keys=known
+    remove = RemoveSubscriptions(  # all of them: one may be in a SUBSCRIBE that is still being written [MQTT-3.10.4-1]
+        client_id=session.client_id, incarnation=session.incarnation, epoch=session.epoch, keys=tuple(keys)
     )
     client.order.commit(remove, lambda result: _unsubscribed(client, packet.packet_id, keys, result))
 

@@ -321,6 +321,71 @@ def test_other_kinds_are_ignored_with_a_note(folder: Any, broker: Any) -> None:
     assert note.endswith("kind Deployment means nothing here; ignored.")
 
 
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("TopicPermision", "did you mean TopicPermission?"),
+        ("mqttclient", "did you mean MQTTClient?"),
+        ("Gateway", "known: MQTTBroker, MQTTClient, TopicPermission"),
+    ],
+)
+def test_a_misspelt_kind_of_ours_is_a_mistake(
+    folder: Any, broker: Any, client: Any, permission: Any, kind: str, advice: str
+) -> None:
+    """Ignored, a permission that denies would protect nobody."""
+    folder.put("a.yaml", broker(), client())
+    folder.put("b.yaml", {**permission(), "kind": kind})
+    mistake = sole_mistake(folder)
+    assert (mistake.line, mistake.field) == (2, "kind")
+    assert mistake.message == f"is not a kind of mqtt.stoa.dev; {advice}"
+
+
+def test_what_refers_to_an_object_of_a_misspelt_kind_is_not_blamed(folder: Any, broker: Any, client: Any) -> None:
+    folder.put("a.yaml", {**broker(), "kind": "MQTTBrocker"}, client())
+    assert sole_mistake(folder).field == "kind"
+
+
+def test_a_denial_for_an_unknown_client_is_a_mistake(folder: Any, broker: Any, permission: Any) -> None:
+    """It protects nothing: the one whose name was meant goes unhindered."""
+    folder.put("a.yaml", broker(), permission(rule={"effect": "Deny"}))
+    mistake = sole_mistake(folder)
+    assert mistake.field == "spec.subjects[0].name"
+    assert mistake.message == "names MQTTClient pump-7, which no file declares."
+
+
+def test_a_denial_for_a_client_with_a_mistake_is_not_blamed(
+    folder: Any, broker: Any, client: Any, permission: Any
+) -> None:
+    folder.put("a.yaml", broker(), client(nonsense=1), permission(rule={"effect": "Deny"}))
+    assert sole_mistake(folder).field == "spec.nonsense"
+
+
+@pytest.mark.parametrize(
+    ("subject", "words"),
+    [
+        ({"kind": "Group", "name": "pmups"}, "spec.subjects[0].name: names group pmups, which no MQTTClient lists."),
+        (
+            {"kind": "MQTTClient", "selector": {"matchLabels": {"a": "b"}}},
+            "spec.subjects[0].selector: selects no MQTTClient.",
+        ),
+    ],
+)
+def test_subjects_that_mean_nobody_are_noted(
+    folder: Any, broker: Any, client: Any, permission: Any, subject: dict[str, Any], words: str
+) -> None:
+    folder.put("a.yaml", broker(), client(groups=["pumps"]), permission(subjects=[subject]))
+    (note,) = folder.read().notes
+    assert note.endswith(words)
+
+
+def test_an_attribute_that_nobody_has_is_noted(folder: Any, broker: Any, client: Any, permission: Any) -> None:
+    rule = {"topics": ["a/${attr.line}", "b/${attr.lnie}"]}
+    folder.put("a.yaml", broker(), client(attributes={"line": "1"}), permission(rule=rule))
+    (note,) = folder.read().notes
+    words = "spec.rules[0].topics[1]: holds ${attr.lnie}, an attribute that no MQTTClient it is for has."
+    assert note.endswith(words)
+
+
 def test_a_permission_for_an_unknown_client_is_noted(folder: Any, broker: Any, permission: Any) -> None:
     folder.put("a.yaml", broker(), permission())
     (note,) = folder.read().notes

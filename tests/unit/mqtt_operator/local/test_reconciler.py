@@ -87,7 +87,7 @@ def test_everything_below_the_data_folder_is_private(bench: Bench) -> None:
 
 def test_an_unchanged_folder_writes_nothing(bench: Bench) -> None:
     before = bench.written()
-    _, sentence = bench.reconciler.reconcile()
+    sentence = bench.reconciler.reconcile().sentence(None)
     assert sentence == "The files changed, their meaning did not: nothing to do."
     assert bench.written() == before
 
@@ -103,7 +103,7 @@ def test_a_restart_keeps_password_identity_revision_and_certificates(
 
 def test_a_changed_permission_is_a_new_revision_in_one_sentence(bench: Bench, folder: Any, permission: Any) -> None:
     folder.put("permissions.yaml", permission(rule={"topics": ["elsewhere"]}))
-    _, sentence = bench.reconciler.reconcile()
+    sentence = bench.reconciler.reconcile().sentence(None)
     assert sentence == "Applied: policy revision 2 (clients: 1, rules: 1), because the files changed."
     assert bench.policy.rules[0].topics == ("elsewhere",)
 
@@ -125,8 +125,11 @@ def test_a_lost_policy_file_is_written_again_under_the_same_revision(bench: Benc
 
 def test_a_changed_listener_changes_the_settings(bench: Bench, folder: Any, broker: Any) -> None:
     folder.put("broker.yaml", broker(listeners=[{"name": "mqtts", "port": 9999, "tls": {}}]))
-    _, sentence = bench.reconciler.reconcile()
-    assert sentence == "Applied: the settings of the node, because the files changed."
+    change = bench.reconciler.reconcile()
+    assert change.settings_changed
+    assert change.sentence(taken=True) == "Applied: the settings of the node, because the files changed."
+    assert change.sentence(taken=False) == ""
+    assert change.sentence(None) == "Written: the settings of the node; it has not said yet whether it took them."
     assert bench.settings.listeners[0].port == 9999
     assert (bench.data.secret("default", "pump-7-mqtt") / "port").read_text() == "9999"
 
@@ -137,6 +140,26 @@ def test_a_mistake_while_running_changes_nothing(bench: Bench, folder: Any) -> N
     with pytest.raises(FilesRefusedError):
         bench.reconciler.reconcile()
     assert bench.written() == before
+
+
+def test_mending_a_mistake_is_told_even_if_nothing_is_to_be_done(bench: Bench, folder: Any, permission: Any) -> None:
+    folder.write("permissions.yaml", "kind: [")
+    with pytest.raises(FilesRefusedError):
+        bench.reconciler.reconcile()
+    folder.put("permissions.yaml", permission())
+    assert bench.reconciler.reconcile().sentence(None) == "Mended: the files are in force again (revision 1)."
+    again = bench.reconciler.reconcile()
+    assert not again.mended
+    assert again.sentence(None) == "The files changed, their meaning did not: nothing to do."
+
+
+def test_settings_that_the_node_refused_do_not_hide_a_new_policy(
+    bench: Bench, folder: Any, broker: Any, permission: Any
+) -> None:
+    folder.put("broker.yaml", broker(sessionStore={"embedded": {"storage": "2Gi"}}))
+    folder.put("permissions.yaml", permission(priority=1))
+    sentence = bench.reconciler.reconcile().sentence(taken=False)
+    assert sentence == "Applied: policy revision 2 (clients: 1, rules: 1), because the files changed."
 
 
 def test_a_folder_that_is_gone_revokes_nothing(bench: Bench, folder: Any) -> None:
@@ -220,7 +243,7 @@ def test_a_certificate_from_a_secret_is_served_with_its_cas(
     }
     values = {"tls.crt": pair.certificate.decode(), "tls.key": pair.key.decode(), "ca.crt": ca.certificate.decode()}
     folder.put("broker.yaml", broker(listeners=[{"name": "mqtts", "port": 8883, "tls": tls}]), secret("server", values))
-    deployment, _ = bench.reconciler.reconcile()
+    deployment = bench.reconciler.reconcile().after
     (listener,) = bench.settings.listeners
     assert listener.tls is not None
     assert Path(listener.tls.certificate_file).read_bytes() == pair.certificate
@@ -247,7 +270,7 @@ def test_a_crl_is_written_for_the_node(bench: Bench, folder: Any, broker: Any, c
 
 def test_a_plain_listener_needs_no_ca(bench: Bench, folder: Any, broker: Any) -> None:
     folder.put("broker.yaml", broker(listeners=[{"name": "mqtt", "port": 1883, "allowPlaintext": True}]))
-    deployment, _ = bench.reconciler.reconcile()
+    deployment = bench.reconciler.reconcile().after
     assert deployment.listener_cas == {}
     assert bench.settings.listeners[0].tls is None
 
