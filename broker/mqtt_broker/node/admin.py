@@ -27,9 +27,11 @@ SOCKET_MODE = 0o600
 class Admin:
     """`/livez`, `/readyz`, `/status` and `/metrics`."""
 
-    def __init__(self, hub: Hub, listeners: Callable[[], list[Listener]]) -> None:
+    def __init__(self, hub: Hub, listeners: Callable[[], list[Listener]], lacks_listeners: Callable[[], bool]) -> None:
+        """`lacks_listeners`: True while one is not as declared."""
         self._hub = hub
         self._listeners = listeners
+        self._lacks_listeners = lacks_listeners
         self._registry = CollectorRegistry()
         self._registry.register(_NodeCollector(hub, listeners))
         application = web.Application()
@@ -53,8 +55,10 @@ class Admin:
 
     @property
     def is_ready(self) -> bool:
-        """True if a new client would be served: a policy is in force, the store answers, nobody drains."""
+        """True if new clients are served as declared: policy, store and listeners are there, nobody drains."""
         hub = self._hub
+        if self._lacks_listeners():
+            return False
         return hub.policy is not None and hub.pump.available and not hub.draining and not hub.fenced.is_set()
 
     async def _livez(self, _: web.Request) -> web.Response:

@@ -32,6 +32,7 @@ TICK_S = 1.0
 # a million more than there were before: until then that is all that dead cycles can hold.
 COLLECT_AFTER = (2_000, 5, 100)
 MEASURE_S = 0.1
+RETRY_LISTENERS_S = 1.0
 NOT_LIVE = ("node", "broker", "world", "store", "store_bytes_max", "policy_file", "admin_socket", "log_format")
 
 
@@ -48,6 +49,7 @@ class Node:
         self._listeners: dict[str, Listener] = {}
         self._stop = asyncio.Event()
         self._announced = False
+        self._due_listeners: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
@@ -70,7 +72,7 @@ class Node:
     async def _serve(self, hub: Hub) -> None:
         feed = PolicyFeed(hub, Path(hub.settings.policy_file))
         feed.read()
-        admin = Admin(hub, lambda: list(self._listeners.values()))
+        admin = Admin(hub, lambda: list(self._listeners.values()), lambda: bool(self._due_listeners))
         try:
             self._open_listeners(hub, hub.settings.listeners)
             await admin.start(hub.settings.admin_socket)
@@ -83,6 +85,7 @@ class Node:
         self._start(follow_sys(hub), "sys")
         self._start(_measure(hub), "overload")
         self._start(self._watch(hub, feed), "watch")
+        self._start(self._retry_listeners(hub), "listeners")
         gc.freeze()  # what is here now stays: the collector need not look at it again
         gc.set_threshold(*COLLECT_AFTER)
         self._announce(hub)
@@ -165,33 +168,54 @@ class Node:
                 extra={"event": "settings.rejected", "fields": {"fixed": fixed}},
             )
             return
-        hub.settings = wanted
-        problems = await self._change_listeners(hub, wanted)
-        self._settings = wanted
-        for text in problems:
-            log.error("%s", text, extra={"event": "settings.rejected", "fields": {"problem": text}})
-        log.info("settings applied", extra={"event": "settings.applied"})
+        hub.settings = self._settings = wanted
+        self._due_listeners = set(await self._change_listeners(hub, wanted))
+        if not self._due_listeners:
+            log.info("settings applied", extra={"event": "settings.applied"})
 
     async def _change_listeners(self, hub: Hub, wanted: NodeSettings) -> list[str]:
-        """Close what is gone or moved, open what is new, change the rest in place. Returns what went wrong."""
-        problems = []
-        by_name = {settings.name: settings for settings in wanted.listeners}
-        for name, listener in list(self._listeners.items()):
-            settings = by_name.get(name)
-            if settings is None or (settings.host, settings.port) != (listener.settings.host, listener.settings.port):
-                await listener.close()
-                del self._listeners[name]
-                for client in list(listener.connections):
-                    client.end(ReasonCode.SERVER_SHUTTING_DOWN, planned_stop=True)
-        for settings in wanted.listeners:
-            try:
-                if settings.name in self._listeners:
-                    self._listeners[settings.name].apply(settings)
-                else:
-                    self._open_listeners(hub, [settings])
-            except (ListenError, TLSConfigError, ValueError) as problem:
-                problems.append(str(problem))
-        return problems
+        """Open what is new or moved before its old port closes, change the rest in place, close what is gone.
+
+        Returns the names of those that are not as declared; what they were before goes on serving.
+        """
+        failed = [settings.name for settings in wanted.listeners if not await self._change_listener(hub, settings)]
+        declared = {settings.name for settings in wanted.listeners}
+        for name in [name for name in self._listeners if name not in declared]:
+            await self._close_listener(self._listeners.pop(name))
+        return failed
+
+    async def _change_listener(self, hub: Hub, settings: ListenerSettings) -> bool:
+        """Bring one listener to its settings; False (and a line in the log) if that failed, and nothing changed."""
+        known = self._listeners.get(settings.name)
+        try:
+            if known is not None and (settings.host, settings.port) == (known.settings.host, known.settings.port):
+                known.apply(settings)
+                return True
+            opened = Listener(hub, settings)
+            opened.start()
+        except (ListenError, TLSConfigError, ValueError) as problem:
+            if settings.name not in self._due_listeners:
+                log.error("%s", problem, extra={"event": "settings.rejected", "fields": {"problem": str(problem)}})
+            return False
+        self._listeners[settings.name] = opened
+        if known is not None:
+            await self._close_listener(known)
+        return True
+
+    async def _close_listener(self, listener: Listener) -> None:
+        """Its port, and its connections with it: whoever comes back finds the new one."""
+        await listener.close()
+        for client in list(listener.connections):
+            client.end(ReasonCode.SERVER_SHUTTING_DOWN, planned_stop=True)
+
+    async def _retry_listeners(self, hub: Hub) -> None:
+        """A port that was in use, or a certificate that did not fit: look again until all is as declared."""
+        while True:
+            await asyncio.sleep(RETRY_LISTENERS_S)
+            if self._due_listeners:
+                self._due_listeners = set(await self._change_listeners(hub, self._settings))
+                if not self._due_listeners:
+                    log.info("settings applied", extra={"event": "settings.applied"})
 
     # The end ---------------------------------------------------------------------------------------------------------
 
