@@ -2,6 +2,7 @@
 
 import pytest
 
+from mqtt_api.node_settings import MQTTSettings
 from mqtt_broker.wire.packets import (
     NO_PROPERTIES,
     Properties,
@@ -16,7 +17,7 @@ from mqtt_broker.wire.packets import (
     SubscriptionRequest,
 )
 from mqtt_broker.wire.reasons import ReasonCode
-from support.broker import Broker
+from support.broker import Broker, StartBroker
 
 V3_1_1, V5 = ProtocolVersion.V3_1_1, ProtocolVersion.V5
 
@@ -289,3 +290,15 @@ async def test_a_client_hears_what_it_publishes_right_behind_its_subscribe(broke
         )
         await client.expect(SubAck)
         assert {(await client.receive_message()).payload for _ in range(2)} == {b"0", b"1"}
+
+
+async def test_a_message_larger_than_the_write_buffer_reaches_a_client_that_reads(
+    start_broker: StartBroker, unique: str
+) -> None:
+    broker = start_broker(mqtt=MQTTSettings(packet_bytes_max=32 * 1024 * 1024))
+    payload = b"x" * (24 * 1024 * 1024)
+    async with await broker.dial() as client:
+        await client.connect(unique)
+        await client.subscribe(unique, qos=1)
+        await client.publish(unique, payload, qos=1)
+        assert (await client.receive_message(deadline_s=20)).payload == payload

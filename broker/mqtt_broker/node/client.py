@@ -272,10 +272,12 @@ class ClientConnection(asyncio.Protocol):
             return
         data = self.connection.data_to_send()
         if data:
-            self.hub.counters.bytes_sent += len(data)
-            transport.write(data)
+            # Before this turn's bytes are added: a single large message is no sign of a client that reads nothing.
             if transport.get_write_buffer_size() > WRITE_BUFFER_BYTES_MAX:
                 self._cut("it reads nothing and its write buffer is full")
+                return
+            self.hub.counters.bytes_sent += len(data)
+            transport.write(data)
         if self._session is not None and self._session.outlet is not None and self.writable:
             self._session.outlet.drain()
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-DropReason = Literal["overflow", "expired", "too_large", "revoked", "no_receiver"]
+DropReason = Literal["overflow", "expired", "too_large", "revoked", "no_receiver", "rejected"]
 
 
 class Counters:
@@ -19,7 +19,6 @@ class Counters:
         "messages_received",
         "messages_sent",
         "sessions_expired",
-        "store_failures",
         "tls_failures",
         "violations",
     )
@@ -36,13 +35,13 @@ class Counters:
         self.messages_sent = 0
         self.denials = 0
         self.sessions_expired = 0
-        self.store_failures = 0
         self.dropped: dict[DropReason, int] = {
             "overflow": 0,
             "expired": 0,
             "too_large": 0,
             "revoked": 0,
             "no_receiver": 0,
+            "rejected": 0,
         }
 
     @property

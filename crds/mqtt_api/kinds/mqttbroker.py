@@ -406,7 +406,8 @@ class MQTT(Shape):
         default=Duration("24h"), description="How long a session is kept at most after its client went away."
     )
     max_message_expiry: Annotated[Duration, DurationBetween("1s", "87600h")] = Field(
-        default=Duration("24h"), description="How long a message waits for a session at most."
+        default=Duration("24h"),
+        description="The longest lifetime a publisher may give a message; a longer one is cut to it.",
     )
     max_keep_alive: Annotated[Duration, DurationBetween("1s", "18h12m15s")] = Field(
         default=Duration("10m"), description="The longest keep-alive; MQTT 5 clients that ask for more are told this."

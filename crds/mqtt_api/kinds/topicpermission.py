@@ -56,11 +56,20 @@ def _check_topic(topic: str) -> None:
     if topic.startswith(SHARE_PREFIX):
         raise ValueError(_SHARE_MESSAGE)
     if re.fullmatch(_PLACEHOLDERS_PATTERN, topic) is None:
-        raise ValueError(_PLACEHOLDERS_MESSAGE)
+        raise ValueError(f"{_PLACEHOLDERS_MESSAGE}{_unknown(topic)}")
     try:
         check_template(topic)
     except TopicError as error:
         raise ValueError(f"is not well formed: {error}") from None
+
+
+def _unknown(topic: str) -> str:
+    """Names the first placeholder that is none, and the one that was meant if only its case is wrong."""
+    for name in re.findall(r"\$\{([^}]*)\}", topic):
+        if re.fullmatch(_NAMES, name) is None:
+            known = name.lower() in PLACEHOLDERS
+            return f"; ${{{name}}} is none" + (f", did you mean ${{{name.lower()}}}?" if known else "")
+    return ""
 
 
 _SHARE_MESSAGE = "must be the filter without $share/GROUP/: sharedSubscription and sharedGroups speak of sharing"

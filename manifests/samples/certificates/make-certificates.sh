@@ -54,3 +54,4 @@ rm openssl.conf
 } >../device-ca.yaml
 
 echo "written: $1 (keys and certificates of the CA, pump-1 and pump-2 in $1/keys)"
+echo "next:    ./hack/run $1"

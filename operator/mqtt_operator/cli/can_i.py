@@ -11,6 +11,8 @@ from mqtt_operator.local.folder import read_broker
 from mqtt_operator.policy.can_i import Answer
 
 NO_RULE = "none"
+# A plant may have hundreds of permissions that are for others.
+OTHERS_SHOWN_MAX = 10
 
 
 @click.command("can-i")
@@ -68,6 +70,11 @@ def answer_lines(asked: Asked, answer: Answer) -> list[str]:
         width = max(len(step.rule) for step in answer.walk)
         lines.append("  walk:")
         lines += [f"    {step.rule:<{width}}  {step.outcome}" for step in answer.walk]
+    if answer.walk or answer.others:
+        lines += [] if answer.walk else ["  walk:"]
+        lines += [f"    {each} is for other subjects" for each in answer.others[:OTHERS_SHOWN_MAX]]
+        more = len(answer.others) - OTHERS_SHOWN_MAX
+        lines += [f"    ... and {more} more are"] if more > 0 else []
     return lines
 
 

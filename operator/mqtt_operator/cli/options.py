@@ -4,6 +4,7 @@ Knows click; does not know any subcommand.
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +13,21 @@ EXIT_USAGE = 2
 EXIT_DENIED = 3
 
 FOLDER = click.Path(exists=True, file_okay=False, readable=True, path_type=Path)
+
+
+class Count(click.IntRange):
+    """A whole number from 1 on, refused in words that say so."""
+
+    name = "number"
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            return self.fail(f"{value!r} must be a whole number, 1 or more.", param, ctx)
 
 
 def counted(count: int, thing: str) -> str:

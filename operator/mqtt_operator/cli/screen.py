@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -22,7 +22,10 @@ from mqtt_operator.local.node_answers import SETTINGS_APPLIED
 from mqtt_operator.local.node_events import NodeEvent
 from mqtt_operator.local.node_status import NodeStatus
 
-REFUSALS_SHOWN_MAX = 5
+# A storm of refusals must not become one of drawing: so many are told a second, the others are counted.
+REFUSALS_PER_STATUS_MAX = 5
+# A device that tries again and again is told once, until so many others were, or until the files change.
+REFUSALS_REMEMBERED_MAX = 50
 
 # Kinds of line that would scroll everything else away on a busy broker; the counters tell of them.
 _QUIET_LEVELS = frozenset({"debug", "info"})
@@ -38,7 +41,9 @@ class ScreenReporter:
         self._status: NodeStatus | None = None
         self._status_at = 0.0
         self._rates = view.Rates()
-        self._refusals: deque[NodeEvent] = deque(maxlen=REFUSALS_SHOWN_MAX)
+        self._refusals: list[NodeEvent] = []
+        self._refusals_untold = 0
+        self._told: deque[str] = deque(maxlen=REFUSALS_REMEMBERED_MAX)
         self._running = False
         # No thread of rich's own: it would read our state while we change it.
         self._live = Live(console=console, auto_refresh=False, get_renderable=self.render)
@@ -47,24 +52,25 @@ class ScreenReporter:
         self._console.print(Text("Starting ...", style="dim"))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._running:
-            self._live.stop()
+    def __exit__(self, error: object, *_: object) -> None:
+        self._stop_live()
+        if error is None:
+            self._say("stopped", "dim")
 
     def ready(self, deployment: Deployment, event: NodeEvent) -> None:
         del event
         self._console.print(_header(deployment))
         for note in deployment.declared.notes:
-            self._console.print(Text(f"note: {note}", style="yellow"))
+            self._print(f"note: {note}", "yellow")
         for hint in view.what_to_type(deployment):
-            self._console.print(Text(f"# {hint.title}", style="dim"))
-            # Soft-wrapped: a line that is copied must not hold line breaks of ours.
+            self._print(f"# {hint.title}", "dim")
             for line in hint.lines:
-                self._console.print(Text(line), soft_wrap=True)
+                self._print(line, "")
         self._live.start(refresh=True)
         self._running = True
 
     def changed(self, deployment: Deployment, sentence: str) -> None:
+        self._told.clear()
         self._say(sentence, "green")
         for note in deployment.declared.notes:
             self._say(f"note: {note}", "yellow")
@@ -74,7 +80,7 @@ class ScreenReporter:
 
     def event(self, event: NodeEvent) -> None:
         if event.is_refusal:
-            self._refusals.append(event)
+            self._remember(event)
         elif event.event == SETTINGS_APPLIED:
             self._say(event.message, "green")
         elif event.level not in _QUIET_LEVELS:
@@ -86,23 +92,49 @@ class ScreenReporter:
             self._rates = view.rates(self._status, status, now - self._status_at)
             self._status_at = now
         self._status = status
+        self._tell_refusals()
         self._live.refresh()
 
     def stopping(self) -> None:
+        self._stop_live()
         self._say("Stopping ...", "dim")
 
     def render(self) -> RenderableType:
-        """The part that changes, drawn anew with each status: a storm of refusals must not become one of drawing."""
-        parts: list[RenderableType] = [_counters(self._status, self._rates)]
+        """The part that changes, drawn anew with each status. Lines to be copied are not in it: it would cut them."""
+        return _counters(self._status, self._rates)
+
+    def _remember(self, event: NodeEvent) -> None:
+        if event.message in self._told:
+            return
+        if len(self._refusals) == REFUSALS_PER_STATUS_MAX:
+            self._refusals_untold += 1
+            return
+        self._told.append(event.message)
+        self._refusals.append(event)
+
+    def _tell_refusals(self) -> None:
         for event in self._refusals:
-            parts.append(Text(f"{view.clock(event)} {event.message}", style="red"))
+            self._print(f"{view.clock(event)} {event.message}", "red")
             question = view.ask_about(event, self._folder)
             if question is not None:
-                parts.append(Text(f"         try: {question}", style="dim"))
-        return Group(*parts)
+                self._print(f"         try: {question}", "dim")
+        if self._refusals_untold:
+            self._print(f"         ... and {self._refusals_untold} more refusals", "red")
+        self._refusals.clear()
+        self._refusals_untold = 0
+
+    def _stop_live(self) -> None:
+        if self._running:
+            self._running = False
+            self._tell_refusals()
+            self._live.stop()
 
     def _say(self, text: str, style: str) -> None:
-        self._console.print(Text(f"{view.clock(NodeEvent())} {text}", style=style))
+        self._print(f"{view.clock(NodeEvent())} {text}", style)
+
+    def _print(self, text: str, style: str) -> None:
+        """Soft-wrapped: a line that is copied must not hold line breaks of ours."""
+        self._console.print(Text(text, style=style), soft_wrap=True)
 
 
 def _header(deployment: Deployment) -> RenderableType:
@@ -117,16 +149,16 @@ def _header(deployment: Deployment) -> RenderableType:
 def _counters(status: NodeStatus | None, rates: view.Rates) -> RenderableType:
     if status is None:
         return Text("No counters from the node yet.", style="yellow")
-    table = Table(box=None, padding=(0, 2), header_style="dim")
+    table = Table(box=None, padding=(0, 1), header_style="dim")
     counters = {
-        "connections": f"{status.connections}",
+        "online": f"{status.connections}",
         "sessions": f"{status.sessions}",
-        "subscriptions": f"{status.subscriptions}",
+        "subs": f"{status.subscriptions}",
         "retained": f"{status.retained}",
         "in/s": f"{rates.received:.0f}",
         "out/s": f"{rates.sent:.0f}",
         "dropped": f"{status.messages_dropped}",
-        "denials": f"{status.denials}",
+        "denied": f"{status.denials}",
         "policy": f"r{status.policy_revision}",
     }
     for title in counters:

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from mqtt_operator.cli.options import FOLDER
+from mqtt_operator.cli.options import FOLDER, Count
 from mqtt_operator.cli.plain import PlainReporter
 from mqtt_operator.cli.screen import ScreenReporter
 from mqtt_operator.errors import ExpectedError
@@ -27,7 +27,7 @@ FOLDER_WITHOUT_DATA = click.Path(file_okay=False, path_type=Path)
 @click.argument("folder", type=FOLDER)
 @click.option("--data", type=FOLDER_WITHOUT_DATA, help="Where to keep data and secrets. [default: .stoa/BROKER]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 = every one.")
-@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="How many nodes to run.")
+@click.option("--nodes", type=Count(), default=1, show_default=True, help="How many nodes to run.")
 @click.option("--store", metavar="URL", help="The store that the nodes share.")
 @click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path), hidden=True)
 def command(folder: Path, data: Path | None, host: str, nodes: int, store: str | None, ready_file: Path | None) -> None:

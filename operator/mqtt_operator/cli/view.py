@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from mqtt_api.kinds.mqttbroker import ListenerProtocol
+from mqtt_api.kinds.mqttbroker import AuthenticationType, ListenerProtocol
 from mqtt_api.node_settings import ListenerSettings
 from mqtt_operator.cli.options import counted
 from mqtt_operator.local.certificates import facts
 from mqtt_operator.local.deploy import Deployment, best_listener
-from mqtt_operator.local.hints import Hint, hints
+from mqtt_operator.local.hints import Account, Hint, hints, scram_hint
 from mqtt_operator.local.node_events import NodeEvent
 from mqtt_operator.local.node_status import NodeStatus
 
@@ -58,11 +58,19 @@ def what_to_type(deployment: Deployment) -> list[Hint]:
     """Command lines for the listener that is easiest to reach."""
     listener = best_listener(deployment.settings.listeners)
     ca = deployment.listener_cas.get(listener.name)
-    accounts = [
+    found = hints(deployment.policy, _shown(deployment.accounts), listener, None if ca is None else Path(shown(ca)))
+    for entry in deployment.chain:
+        if entry.type == AuthenticationType.SCRAM:
+            scram = scram_hint(_shown(deployment.password_accounts), listener, entry.mechanisms)
+            found += [] if scram is None else [scram]
+    return found
+
+
+def _shown(accounts: list[Account]) -> list[Account]:
+    return [
         msgspec.structs.replace(each, password_file=each.password_file and Path(shown(each.password_file)))
-        for each in deployment.accounts
+        for each in accounts
     ]
-    return hints(deployment.policy, accounts, listener, None if ca is None else Path(shown(ca)))
 
 
 def ask_about(event: NodeEvent, folder: Path) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from mqtt_operator.errors import DataFolderError
 from mqtt_operator.local import certificates
 from mqtt_operator.local.certificates import KeyPair
 from mqtt_operator.local.files import make_private_folder, read_or_none, write_private
@@ -16,8 +17,18 @@ from mqtt_operator.local.files import make_private_folder, read_or_none, write_p
 
 
 def ensure_ca(folder: Path, broker: str, now: datetime) -> KeyPair:
-    """The CA in `folder`, made or replaced if need be. Idempotent. Raises DataFolderError."""
+    """The CA in `folder`, made or replaced if need be. Idempotent. Raises DataFolderError, also for a key that is none.
+
+    A CA that was damaged is not replaced in silence: every client trusts the one it had.
+    """
     ca = _load(folder, "ca")
+    if ca is not None and (wrong := certificates.key_mistake(ca.key)):
+        raise DataFolderError(
+            f"The local CA cannot be used: {wrong}.",
+            where=f"path: {folder / 'ca.key'}",
+            to_do=f"Restore that file from a backup; or delete {folder} to have a new CA made, and give every client "
+            "the new ca.crt.",
+        )
     if ca is not None and certificates.why_new_ca(ca, now) is None:
         return ca
     return _save(folder, "ca", certificates.issue_ca(broker, now))

@@ -6,6 +6,7 @@ Knows X.509 lifetimes, names and what fits what; does not know listeners, files 
 import ipaddress
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -24,6 +25,8 @@ SERVER_RENEW_BEFORE = timedelta(days=30)
 BACKDATE = timedelta(hours=1)
 # The bound of X.520 for common names; longer broker names are cut, the CA is told apart by its key anyway.
 COMMON_NAME_CHARACTERS_MAX = 64
+
+E = TypeVar("E", bound=x509.ExtensionType)
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -112,15 +115,44 @@ def key_pair_mistake(pair: KeyPair) -> str | None:
         certificate = x509.load_pem_x509_certificate(pair.certificate)
     except ValueError:
         return "the certificate is not PEM"
+    if wrong := key_mistake(pair.key):
+        return wrong
+    if _public_bytes(_load_key(pair.key).public_key()) != _public_bytes(certificate.public_key()):
+        return "the certificate does not fit its key"
+    return None
+
+
+def key_mistake(pem: bytes) -> str | None:
+    """What is wrong with a private key, in words for a person, or None."""
     try:
-        key = _load_key(pair.key)
+        _load_key(pem)
     except TypeError:
         return "the key is encrypted; give one without a passphrase"
     except (ValueError, UnsupportedAlgorithm):
         return "the key is not a PEM private key"
-    if _public_bytes(key.public_key()) != _public_bytes(certificate.public_key()):
-        return "the certificate does not fit its key"
     return None
+
+
+def server_certificate_notes(pem: bytes, ca: bytes | None) -> list[str]:
+    """Why clients may refuse a server certificate that fits its key; `ca` is what came along to verify it by."""
+    certificate = x509.load_pem_x509_certificate(pem)
+    notes = []
+    names = _names_of(certificate)
+    if "localhost" not in names and "127.0.0.1" not in names:
+        named = ", ".join(sorted(names)) or "no host at all"
+        notes.append(f"names {named}, so clients that connect to localhost refuse it")
+    usage = _extension(certificate, x509.ExtendedKeyUsage)
+    if usage is None or not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & {*usage}:
+        notes.append("is not marked for servers (extendedKeyUsage serverAuth), so many clients refuse it")
+    if ca is None and not is_ca(pem):
+        notes.append("is no CA and comes without one (ca.crt): clients need the CA that signed it from elsewhere")
+    return notes
+
+
+def is_ca(pem: bytes) -> bool:
+    """True if the first certificate may sign others, which makes it one to verify by."""
+    constraints = _extension(x509.load_pem_x509_certificate(pem), x509.BasicConstraints)
+    return constraints is not None and constraints.ca
 
 
 def certificates_mistake(pem: bytes) -> str | None:
@@ -195,11 +227,14 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _names_of(certificate: x509.Certificate) -> set[str]:
+    return {_spelling(name) for name in _extension(certificate, x509.SubjectAlternativeName) or ()}
+
+
+def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
-        return set()
-    return {_spelling(name) for name in names}
+        return None
 
 
 def _spelling(name: x509.GeneralName) -> str:

@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 from msgspec import Struct
 
 from mqtt_api.kinds.mqttbroker import AuthenticationType, ListenerProtocol
-from mqtt_api.node_settings import ListenerSettings, NodeSettings
+from mqtt_api.node_settings import AuthenticationSettings, ListenerSettings, NodeSettings
 from mqtt_api.policy import Policy, encode_policy
 from mqtt_api.resources import MQTTClient
 from mqtt_operator.desired.node_settings import NodePlace, build_node_settings
@@ -42,7 +42,9 @@ class Surroundings(Struct, frozen=True, kw_only=True):
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
-    """What was written. `listener_cas`: the file by which clients verify a TLS listener, by the listener's name."""
+    """What was written. `listener_cas`: the file by which clients verify a TLS listener, by the listener's name,
+    where there is one.
+    """
 
     declared: Declared
     data: DataFolder
@@ -53,17 +55,28 @@ class Deployment(Struct, frozen=True, kw_only=True):
     credentials: Credentials
 
     @property
+    def chain(self) -> tuple[AuthenticationSettings, ...]:
+        """How clients of the listener that is easiest to reach prove who they are."""
+        own = best_listener(self.settings.listeners).authentication
+        return self.settings.authentication if own is None else own
+
+    @property
     def accounts(self) -> list[Account]:
         """Those whose log-in can be written down: with a password file first, then anonymous, then the others."""
-        chain = best_listener(self.settings.listeners).authentication
-        types = {entry.type for entry in (self.settings.authentication if chain is None else chain)}
+        types = {entry.type for entry in self.chain}
         accounts: list[Account] = []
         if AuthenticationType.PASSWORD in types:  # nobody is told to send a password where it is not asked for
-            clients = sorted(self.declared.clients, key=lambda client: client.username)
-            accounts += [account for client in clients if (account := self._account(client)) is not None]
+            accounts += self.password_accounts
+        if AuthenticationType.X509 in types:
+            accounts += [_certificate_account(client) for client in self.declared.clients if _only_certificates(client)]
         if AuthenticationType.ANONYMOUS in types:
             accounts.append(Account(username=""))
-        return sorted(accounts, key=lambda account: (account.password_file is None, account.username != ""))
+        return sorted(accounts, key=lambda each: (each.password_file is None, each.username != "", each.username))
+
+    @property
+    def password_accounts(self) -> list[Account]:
+        clients = sorted(self.declared.clients, key=lambda client: client.username)
+        return [account for client in clients if (account := self._account(client)) is not None]
 
     def _account(self, client: MQTTClient) -> Account | None:
         generated = self.credentials.password_file(client.username)
@@ -74,6 +87,21 @@ class Deployment(Struct, frozen=True, kw_only=True):
                 words = f"the password of Secret {client.metadata.namespace}/{source.secret_ref.name}"
                 return Account(username=client.username, password_words=words)
         return None
+
+
+def _only_certificates(client: MQTTClient) -> bool:
+    credentials = client.spec.credentials
+    return bool(credentials.certificates) and not credentials.passwords
+
+
+def _certificate_account(client: MQTTClient) -> Account:
+    match = client.spec.credentials.certificates[0].match
+    return Account(
+        username=client.username,
+        certificate=True,
+        certificate_cn=match.common_name or "",
+        certificate_san_dns=match.san_dns or "",
+    )
 
 
 def node_name(declared: Declared) -> str:
@@ -106,7 +134,7 @@ def deploy(declared: Declared, data: DataFolder, world: World, surroundings: Sur
         settings=settings,
         settings_file=settings_file,
         policy=policy,
-        listener_cas={name: each.ca for name, each in tls.items()},
+        listener_cas={name: each.ca for name, each in tls.items() if each.ca is not None},
         credentials=credentials,
     )
 
@@ -148,7 +176,8 @@ def _describe_endpoint(
     credentials: Credentials, listeners: tuple[ListenerSettings, ...], tls: Mapping[str, ListenerFiles]
 ) -> None:
     listener = best_listener(listeners)
-    ca = read_or_none(tls[listener.name].ca) if listener.name in tls else None
+    ca_file = tls[listener.name].ca if listener.name in tls else None
+    ca = None if ca_file is None else read_or_none(ca_file)
     endpoint = Endpoint(host="localhost", port=listener.port, ca=ca)
     for bindings in credentials.bindings.values():
         for binding in bindings:

@@ -102,7 +102,7 @@ class _Reader:
         self._file = ""
 
     def folder_unreadable(self, error: OSError) -> None:
-        message = f"cannot be listed: {error.strerror}; check its permissions"
+        message = f"cannot be listed: {_why(error)}"
         self.mistakes.append(Mistake(str(error.filename), 0, "", message))
 
     def read(self, path: Path) -> None:
@@ -118,7 +118,7 @@ class _Reader:
         except UnicodeDecodeError:
             self._mistake(0, "", "is not text in UTF-8")
         except OSError as error:
-            self._mistake(0, "", f"cannot be read: {error.strerror}; check its permissions")
+            self._mistake(0, "", f"cannot be read: {_why(error)}")
         except _TooLargeError as error:
             self._mistake(0, "", str(error))
 
@@ -169,6 +169,16 @@ class _Reader:
 def _field(path: tuple[str, ...]) -> str:
     steps = [f"[{step}]" if step.isdecimal() else f'["{step}"]' if {*"./"} & {*step} else f".{step}" for step in path]
     return "".join(steps).removeprefix(".")
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        if error.filename and Path(error.filename).is_symlink():
+            return "it is a link to something that does not exist; mend the link or delete it"
+        return "it is gone; put it back"
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; check its permissions"
+    return str(error.strerror)
 
 
 class _TooLargeError(Exception):

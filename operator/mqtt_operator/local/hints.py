@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mqtt_api.kinds.mqttbroker import ListenerProtocol
+from mqtt_api.kinds.mqttbroker import ClientAuth, ListenerProtocol
 from mqtt_api.node_settings import ListenerSettings
 from mqtt_api.policy import Activity, Effect, Policy
 from mqtt_api.topics import matches
@@ -28,12 +28,16 @@ CANDIDATES_MAX = 200
 class Account(Struct, frozen=True, kw_only=True):
     """Somebody whose log-in we can write down. `username` empty = anonymous, without a password.
 
-    A password is never shown: it is in `password_file`, or `password_words` say where people have it.
+    A password is never shown: it is in `password_file`, or `password_words` say where people have it. With
+    `certificate` the log-in is a certificate of theirs, with these names in it, and no password.
     """
 
     username: str
     password_file: Path | None = None
     password_words: str = ""
+    certificate: bool = False
+    certificate_cn: str = ""
+    certificate_san_dns: str = ""
 
 
 class Use(Struct, frozen=True, kw_only=True):
@@ -74,6 +78,22 @@ def hints(policy: Policy, accounts: Sequence[Account], listener: ListenerSetting
     return found
 
 
+def scram_hint(accounts: Sequence[Account], listener: ListenerSettings, mechanisms: Sequence[str]) -> Hint | None:
+    """How the first account with a generated password logs in by SCRAM, for which no program of ours has a line."""
+    for account in accounts:
+        if account.password_file is not None:
+            what = f"MQTT 5, localhost:{listener.port}, authentication method {mechanisms[0]}"
+            return Hint(
+                title=f"log in by SCRAM as {account.username}, with MQTTX or another client of docs/scram.md "
+                "(not: the mosquitto programs, paho for Python)",
+                lines=(
+                    f"# {what}, user name {account.username}, and as the password what this prints:",
+                    f"cat {shlex.quote(str(account.password_file))}",
+                ),
+            )
+    return None
+
+
 def _choose_pair(policy: Policy, accounts: Sequence[Account]) -> tuple[Use | None, Use | None]:
     """A subscriber and a publisher that it hears, else the first of each."""
     subscribers = list(_uses(policy, accounts, Activity.SUBSCRIBE))
@@ -89,7 +109,11 @@ def _uses(policy: Policy, accounts: Sequence[Account], activity: Activity) -> It
     for account in accounts[:CANDIDATES_MAX]:
         for topic, qos in _candidates(policy, account, activity):
             try:
-                who = Who(username=account.username)
+                who = Who(
+                    username=account.username,
+                    certificate_cn=account.certificate_cn,
+                    certificate_san_dns=account.certificate_san_dns,
+                )
                 answer = can_i(policy, Question(who=who, activity=activity, topic=topic, qos=qos))
             except UsageError:  # a template whose value we do not know
                 continue
@@ -117,6 +141,8 @@ def _fill(policy: Policy, account: Account, template: str) -> str:
         return template
     client_id = likely_client_id(principal)
     values = {"clientid": client_id, "username": principal.username, "namespace": principal.namespace}
+    names = {"cert.cn": account.certificate_cn, "cert.san.dns": account.certificate_san_dns}
+    values |= {name: value for name, value in names.items() if value}
     values |= {f"attr.{key}": value for key, value in principal.attributes.items()}
     return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template)
 
@@ -129,11 +155,24 @@ def _name(use: Use) -> str:
     return use.account.username or "anybody"
 
 
+def _client_certificate(use: Use, listener: ListenerSettings) -> tuple[str, str] | None:
+    """Words for the files of certificate and key, where the log-in or the listener asks for them."""
+    if use.account.certificate or (listener.tls is not None and listener.tls.client_auth == ClientAuth.REQUIRED):
+        whose = use.account.username or "your client"
+        return f"<certificate file of {whose}>", f"<key file of {whose}>"
+    return None
+
+
 def _mosquitto(use: Use, listener: ListenerSettings, ca_file: Path | None) -> str:
     parts = ["-h localhost", f"-p {listener.port}"]
     if listener.tls is not None and ca_file is not None:
         parts.append(f"--cafile {shlex.quote(str(ca_file))}")
-    if use.account.username:
+    elif listener.tls is not None:
+        parts.append("--tls-use-os-certs")
+    certificate = _client_certificate(use, listener)
+    if certificate is not None:
+        parts.append(f"--cert {shlex.quote(certificate[0])} --key {shlex.quote(certificate[1])}")
+    if use.account.username and not use.account.certificate:
         parts.append(f"-u {shlex.quote(use.account.username)}")
     if use.account.password_file is not None:
         parts.append(f'-P "$(cat {shlex.quote(str(use.account.password_file))})"')
@@ -154,15 +193,23 @@ def _paho(use: Use, listener: ListenerSettings, ca_file: Path | None) -> tuple[s
     ]
     if over and listener.web_socket.path is not None:
         lines.append(f"c.ws_set_options(path={listener.web_socket.path!r})")
-    if listener.tls is not None and ca_file is not None:
-        lines.append(f"c.tls_set(ca_certs={str(ca_file)!r})")
+    if listener.tls is not None:
+        lines.append(f"c.tls_set({_paho_tls(use, listener, ca_file)})")
     if use.account.password_file is not None:
         password = f"pathlib.Path({str(use.account.password_file)!r}).read_text()"
         lines.append(f"c.username_pw_set({use.account.username!r}, {password})")
-    elif use.account.username:
+    elif use.account.username and not use.account.certificate:
         lines.append(f"c.username_pw_set({use.account.username!r}, '<{use.account.password_words}>')")
     lines += [
         f"c.connect('localhost', {listener.port}); c.loop_start()",
         f"c.publish({use.topic!r}, {EXAMPLE_PAYLOAD!r}, qos={use.qos}).wait_for_publish()",
     ]
     return tuple(lines)
+
+
+def _paho_tls(use: Use, listener: ListenerSettings, ca_file: Path | None) -> str:
+    named = {} if ca_file is None else {"ca_certs": str(ca_file)}
+    certificate = _client_certificate(use, listener)
+    if certificate is not None:
+        named |= {"certfile": certificate[0], "keyfile": certificate[1]}
+    return ", ".join(f"{name}={value!r}" for name, value in named.items())

@@ -14,7 +14,13 @@ from mqtt_api.kinds.mqttbroker import ListenerTLS
 from mqtt_api.kinds.mqttclient import PasswordSecretRef, PasswordSource
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission
 from mqtt_operator.errors import Mistake
-from mqtt_operator.local.certificates import KeyPair, certificates_mistake, crl_mistake, key_pair_mistake
+from mqtt_operator.local.certificates import (
+    KeyPair,
+    certificates_mistake,
+    crl_mistake,
+    key_pair_mistake,
+    server_certificate_notes,
+)
 from mqtt_operator.local.objects import DataKey, Entry, Objects
 from mqtt_operator.local.scram import mechanisms_of, password_mistake, username_mistake
 from mqtt_operator.local.subjects import check_subjects
@@ -23,6 +29,7 @@ from mqtt_operator.policy.attachment import claimed_usernames, is_attached, name
 
 CERTIFICATE_KEY = "tls.crt"
 PRIVATE_KEY_KEY = "tls.key"
+CA_KEY = "ca.crt"
 
 Check = Callable[[bytes], str | None]
 
@@ -185,6 +192,11 @@ class _Checks:
             wrong = key_pair_mistake(KeyPair(certificate=certificate, key=key))
             if wrong:
                 yield entry.document.mistake(f"{field}.name", f"names {_named(secret)}, where {wrong}")
+                return
+            ca = self._objects.data[secret].resource.data.get(CA_KEY)
+            for note in server_certificate_notes(certificate, ca):
+                message = f"names {_named(secret)}, whose certificate {note}."
+                self._objects.notes.append(str(entry.document.mistake(f"{field}.name", message)))
 
     def _pem(self, entry: Entry[MQTTBroker], field: str, ref: Ref, check: Check) -> Iterator[Mistake]:
         key = DataKey(ref.kind, entry.resource.metadata.namespace, ref.name)

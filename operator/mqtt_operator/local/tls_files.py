@@ -13,7 +13,7 @@ from mqtt_api.kinds.common import DataKind, DataRef
 from mqtt_api.kinds.mqttbroker import Listener, ListenerTLS
 from mqtt_operator.desired.node_settings import TLSFiles
 from mqtt_operator.local.authority import ensure_ca, ensure_server
-from mqtt_operator.local.certificates import LOCAL_NAMES, KeyPair, is_name
+from mqtt_operator.local.certificates import LOCAL_NAMES, KeyPair, is_ca, is_name
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.files import make_private_folder, write_private_if_changed
 from mqtt_operator.local.folder import Declared
@@ -23,10 +23,10 @@ CA_KEY = "ca.crt"
 
 
 class ListenerFiles(Struct, frozen=True, kw_only=True):
-    """`files` for the node; `ca` is what clients verify the server by, for people."""
+    """`files` for the node; `ca` is what clients verify the server by, for people; None if nobody said."""
 
     files: TLSFiles
-    ca: Path
+    ca: Path | None
 
 
 def write_tls_files(declared: Declared, data: DataFolder, hostname: str, now: datetime) -> dict[str, ListenerFiles]:
@@ -64,13 +64,16 @@ def _write(
     return ListenerFiles(files=files, ca=ca)
 
 
-def _copy_server(declared: Declared, secret: str, folder: Path) -> Path:
+def _copy_server(declared: Declared, secret: str, folder: Path) -> Path | None:
     values = declared.data[DataKey(DataKind.SECRET, declared.broker.metadata.namespace, secret)].data
     pair = KeyPair(certificate=values["tls.crt"], key=values["tls.key"])
     write_private_if_changed(folder / "tls.key", pair.key)
     write_private_if_changed(folder / "tls.crt", pair.certificate)
-    # A Secret may bring its CA along, as cert-manager's do; without it the certificate is its own best witness.
-    write_private_if_changed(folder / CA_KEY, values.get(CA_KEY) or pair.certificate)
+    # A Secret may bring its CA along, as cert-manager's do; a certificate that is no CA verifies nothing.
+    ca = values.get(CA_KEY) or (pair.certificate if is_ca(pair.certificate) else None)
+    if ca is None:
+        return None
+    write_private_if_changed(folder / CA_KEY, ca)
     return folder / CA_KEY
 
 

@@ -38,13 +38,17 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """`rule` decided, None = no rule did. `walk` is empty if no rule was asked."""
+    """`rule` decided, None = no rule did. `walk` is empty if no rule was asked.
+
+    `others` are the permissions that were not asked at all: they are for other subjects.
+    """
 
     allowed: bool
     rule: str | None
     reason: str
     client_id: str
     walk: tuple[Step, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def can_i(policy: Policy, question: Question) -> Answer:
@@ -58,12 +62,18 @@ def can_i(policy: Policy, question: Question) -> Answer:
     refusal = _refused_at_connect(policy, question, principal, client_id)
     if refusal is not None:
         return Answer(allowed=False, rule=None, reason=refusal, client_id=client_id)
+    others = _others(policy, question.who, principal)
     rights = resolve(policy, _facts(question, principal, client_id))
     if question.activity is Activity.PUBLISH:
         decision = rights.may_publish(topic, question.qos, question.retain)
         walk = rights.walk_publish(topic, question.qos, question.retain)
         return Answer(
-            allowed=decision.allowed, rule=decision.rule, reason=decision.reason, client_id=client_id, walk=walk
+            allowed=decision.allowed,
+            rule=decision.rule,
+            reason=decision.reason,
+            client_id=client_id,
+            walk=walk,
+            others=others,
         )
     grant = rights.may_subscribe(topic, question.qos, group)
     walk = rights.walk_subscribe(topic, question.qos, group)
@@ -73,7 +83,17 @@ def can_i(policy: Policy, question: Question) -> Answer:
         reason=_grant_in_words(grant.reason, grant.qos, question.qos, grant.has_exceptions),
         client_id=client_id,
         walk=walk,
+        others=others,
     )
+
+
+def _others(policy: Policy, who: Who, principal: Principal | None) -> tuple[str, ...]:
+    if principal is not None:
+        asked = principal.rules
+    else:
+        asked = policy.authenticated if who.username else policy.anonymous
+    mine = {policy.rules[index].permission for index in asked}
+    return tuple(dict.fromkeys(rule.permission for rule in policy.rules if rule.permission not in mine))
 
 
 def _checked_topic(question: Question) -> tuple[str | None, str]:

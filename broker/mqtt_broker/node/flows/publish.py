@@ -120,6 +120,8 @@ def _audit(client: "ClientConnection", packet: Publish, decision: Decision) -> N
 
 def _refuse(client: "ClientConnection", packet: Publish, reason: ReasonCode) -> None:
     """MQTT 5 QoS 1 and 2 learn the reason; QoS 0 and 3.1.1 have no word for it: dropped."""
+    if reason is ReasonCode.QUOTA_EXCEEDED:
+        client.hub.drop("rejected", 1)
     if packet.qos:
         client.order.run(lambda: _refuse_now(client, packet, reason))
 
@@ -203,6 +205,7 @@ def _stored(
         case Rejected():
             if message.retain and message.topic not in client.hub.retained:
                 client.hub.retained_planned.pop(message.topic, None)
+            client.hub.drop("rejected", 1)
             _refuse_now(client, packet, ReasonCode.QUOTA_EXCEEDED)  # it is this packet's turn already
         case Stale():
             client.close_stale()

@@ -1,6 +1,7 @@
 """What people see of a running broker, on a screen and as lines."""
 
 import io
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from mqtt_operator.cli import view
 from mqtt_operator.cli.plain import PlainReporter
-from mqtt_operator.cli.screen import REFUSALS_SHOWN_MAX, ScreenReporter
+from mqtt_operator.cli.screen import REFUSALS_PER_STATUS_MAX, ScreenReporter
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.deploy import Deployment
@@ -150,18 +151,23 @@ def test_lines_for_a_start_a_denial_a_change_and_a_refused_change(
     assert "kind Deployment means nothing here" in out
 
 
+def plain(text: str) -> str:
+    """Without colours and movements of the cursor."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
 class Screen:
     """A ScreenReporter that draws into a string, and the time it believes in."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, width: int = 160) -> None:
         self.now = 100.0
         self.paper = io.StringIO()
-        console = Console(file=self.paper, force_terminal=True, width=160, **options)
+        console = Console(file=self.paper, force_terminal=True, width=width)
         self.reporter = ScreenReporter(FOLDER, console, monotonic=lambda: self.now)
 
-    def drawn(self) -> str:
+    def drawn(self, width: int = 160) -> str:
         paper = io.StringIO()
-        Console(file=paper, width=160).print(self.reporter.render())
+        Console(file=paper, width=width).print(self.reporter.render())
         return paper.getvalue()
 
 
@@ -183,29 +189,68 @@ def test_the_screen_shows_counters_and_rates() -> None:
     )
     titles, counters = (line.split() for line in screen.drawn().splitlines())
     assert dict(zip(titles, counters, strict=True)) == {
-        "connections": "3",
+        "online": "3",
         "sessions": "4",
-        "subscriptions": "0",
+        "subs": "0",
         "retained": "0",
         "in/s": "21",
         "out/s": "10",
         "dropped": "5",
-        "denials": "6",
+        "denied": "6",
         "policy": "r9",
     }
     screen.reporter.status(None)
     assert "No counters" in screen.drawn()
 
 
-def test_the_screen_keeps_the_last_refusals_and_reads_no_markup_in_them() -> None:
+def test_the_screen_tells_each_refusal_once_and_reads_no_markup_in_it() -> None:
     screen = Screen()
-    for number in range(REFUSALS_SHOWN_MAX + 2):
-        screen.reporter.event(NodeEvent(event="connect.refused", message=f"REFUSED [bold]{number}"))
+    for _ in range(3):
+        screen.reporter.event(DENIAL)
+        screen.reporter.status(NodeStatus())
+    text = plain(screen.paper.getvalue())
+    assert text.count("DENIED pump-7 publish plant/[red]/x") == 1
+    assert "try: stoa can-i pump-7 publish 'plant/[red]/x'" in text
+
+
+def test_a_refusal_that_comes_again_after_a_change_is_told_again(deployment: Deployment) -> None:
+    screen = Screen()
     screen.reporter.event(DENIAL)
-    drawn = screen.drawn()
-    assert drawn.count("REFUSED [bold]") == REFUSALS_SHOWN_MAX - 1
-    assert "DENIED pump-7 publish plant/[red]/x" in drawn
-    assert "try: stoa can-i pump-7 publish 'plant/[red]/x'" in drawn
+    screen.reporter.status(NodeStatus())
+    screen.reporter.changed(deployment, "Applied.")
+    screen.reporter.event(DENIAL)
+    screen.reporter.status(NodeStatus())
+    assert plain(screen.paper.getvalue()).count("12:34:56 DENIED pump-7") == 2
+
+
+def test_a_storm_of_refusals_is_counted() -> None:
+    screen = Screen()
+    for number in range(REFUSALS_PER_STATUS_MAX + 2):
+        screen.reporter.event(NodeEvent(event="connect.refused", message=f"REFUSED {number}"))
+    screen.reporter.status(NodeStatus())
+    text = plain(screen.paper.getvalue())
+    assert text.count("REFUSED") == REFUSALS_PER_STATUS_MAX
+    assert "... and 2 more refusals" in text
+
+
+def test_on_a_narrow_terminal_headings_stay_whole_and_lines_can_be_copied() -> None:
+    screen = Screen(width=80)
+    topic = "plant/" + "x" * 100
+    message = f"DENIED pump-7 publish {topic}"
+    with screen.reporter as reporter:
+        reporter.event(NodeEvent(event="authz.denied", message=message, fields={**DENIAL.fields, "topic": topic}))
+        reporter.status(NodeStatus(messages_received=123_456, messages_sent=123_456, retained=123_456))
+    text = plain(screen.paper.getvalue())
+    assert message in text
+    assert f"try: stoa can-i pump-7 publish {topic} --qos 1 -f 'my plant'" in text
+    titles = screen.drawn(width=80).splitlines()[0].split()
+    assert titles == ["online", "sessions", "subs", "retained", "in/s", "out/s", "dropped", "denied", "policy"]
+
+
+def test_late_success_of_settings_is_shown() -> None:
+    screen = Screen()
+    screen.reporter.event(NodeEvent(event="settings.applied", message="Applied: the node has all its settings."))
+    assert "Applied: the node has all its settings." in plain(screen.paper.getvalue())
 
 
 def test_the_screen_tells_the_story_of_a_run(deployment: Deployment) -> None:
@@ -226,6 +271,7 @@ def test_the_screen_tells_the_story_of_a_run(deployment: Deployment) -> None:
         "NOT APPLIED",
         "plant-0 ended",
         "Stopping",
+        "stopped",
     ):
         assert words in text
     assert "somebody connected" not in text

@@ -10,7 +10,7 @@ from mqtt_api.node_settings import ListenerSettings, ProxyProtocolSettings, TLSS
 from mqtt_api.policy import Policy
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission, parse_document
 from mqtt_operator.local.deploy import best_listener
-from mqtt_operator.local.hints import Account, Hint, hints
+from mqtt_operator.local.hints import Account, Hint, hints, scram_hint
 from mqtt_operator.policy.compile import compile_policy
 
 TLS = TLSSettings(certificate_file="/c", key_file="/k")
@@ -92,6 +92,49 @@ def test_an_anonymous_client_of_a_plain_listener_needs_neither_ca_nor_password(b
     (subscribe,) = lines(found, "mosquitto_sub")
     assert subscribe == "mosquitto_sub -h localhost -p 1883 -t '#' -q 1 -v"
     assert next(hint.title for hint in found) == "subscribe as anybody"
+
+
+def test_a_client_certificate_is_asked_for_by_its_place(broker: Any, client: Any, permission: Any) -> None:
+    """Its names are those of the MQTTClient, and there is neither user name nor password."""
+    policy = policy_of(broker(), client(), permission(rule={"topics": ["machines/${cert.cn}/#"]}))
+    device = Account(username="pump-7", certificate=True, certificate_cn="cn-7")
+    found = hints(policy, [device], LISTENER, CA)
+    (publish,) = lines(found, "mosquitto_pub")
+    assert shlex.split(publish) == [
+        *("mosquitto_pub", "-h", "localhost", "-p", "8883", "--cafile", "data dir/ca.crt"),
+        *("--cert", "<certificate file of pump-7>", "--key", "<key file of pump-7>"),
+        *("-i", "pump-7", "-t", "machines/cn-7/demo", "-q", "1", "-m", "hello"),
+    ]
+    assert lines(found, "c.username") == []
+    (tls,) = lines(found, "c.tls_set")
+    assert "certfile='<certificate file of pump-7>', keyfile='<key file of pump-7>'" in tls
+
+
+def test_a_listener_that_wants_certificates_wants_them_beside_a_password_too(
+    broker: Any, client: Any, permission: Any
+) -> None:
+    mutual = msgspec.structs.replace(LISTENER, tls=msgspec.structs.replace(TLS, client_auth="Required"))
+    (publish,) = lines(
+        hints(policy_of(broker(), client(), permission()), [account("pump-7")], mutual, CA), "mosquitto_pub"
+    )
+    assert "--cert '<certificate file of pump-7>'" in publish
+    assert "-u pump-7" in publish
+
+
+def test_without_a_ca_of_ours_those_of_the_system_are_named(broker: Any, client: Any, permission: Any) -> None:
+    found = hints(policy_of(broker(), client(), permission()), [account("pump-7")], LISTENER, None)
+    (publish,) = lines(found, "mosquitto_pub")
+    assert "--tls-use-os-certs" in publish
+    assert "c.tls_set()" in lines(found, "c.tls_set")
+
+
+def test_scram_is_told_with_the_clients_that_can(broker: Any, client: Any) -> None:
+    hint = scram_hint([Account(username="x"), account("pump-7")], PLAIN, ["SCRAM-SHA-256"])
+    assert hint is not None
+    assert "MQTTX" in hint.title
+    assert "localhost:1883, authentication method SCRAM-SHA-256, user name pump-7" in hint.lines[0]
+    assert hint.lines[1] == "cat 'data dir/pump-7'"
+    assert scram_hint([Account(username="x")], PLAIN, ["SCRAM-SHA-256"]) is None
 
 
 def test_a_password_of_yours_is_named_and_not_shown(broker: Any, client: Any, permission: Any) -> None:
