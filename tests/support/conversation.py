@@ -22,7 +22,7 @@ SLOW_TURNS = 3  # what is written is known so many turns later: time for somethi
 
 
 def believe_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every known user has the right password, at once: hashes are computed in threads, which have a time of their own."""
+    """Every known user has the right password, at once: threads that compute hashes have a time of their own."""
 
     async def verify(self: PasswordVerifier, hashes: tuple[str, ...], password: bytes) -> bool:
         return bool(hashes)

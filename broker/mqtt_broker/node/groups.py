@@ -34,6 +34,10 @@ def is_stored(hub: Hub, match: SharedMatch) -> bool:
 def note_stored(hub: Hub, key: tuple[str, str]) -> None:
     """One message more lies in the group's queue: wake those who take from it."""
     hub.group_backlog[key] = hub.group_backlog.get(key, 0) + 1
+    for client_id, _ in _connected(hub, hub.tree.members(*key)):
+        outlet = hub.sessions[client_id].outlet
+        if outlet is not None and outlet.groups_given_back:
+            outlet.groups_given_back -= {key}  # what is new it may have
     wake(hub, key)
 
 
@@ -52,7 +56,7 @@ def wake(hub: Hub, key: tuple[str, str]) -> None:
     backlog = hub.group_backlog.get(key, 0)
     if not backlog or key in hub.group_taking:
         return
-    members = [member for member in _connected(hub, hub.tree.members(*key)) if _room(hub, member[0])]
+    members = [member for member in _connected(hub, hub.tree.members(*key)) if _may_take(hub, key, member[0])]
     # Whom no deny rule touches comes first: what another may not have it would have to give back.
     members = [member for member in members if not member[1].has_exceptions] or members
     chosen = hub.picker.pick(key, [client_id for client_id, _ in members])
@@ -87,8 +91,9 @@ def _taken(hub: Hub, key: tuple[str, str], session: LiveSession, result: Result)
     if session.outlet is None:
         left += len(result.entries)  # the member left meanwhile: what it took is given back
     else:
+        outlet, given_back = session.outlet, session.outlet.given_back
         for entry in result.entries:
-            session.outlet.offer_stored(
+            outlet.offer_stored(
                 Delivery(
                     message=entry.message,
                     qos=entry.qos,
@@ -99,6 +104,7 @@ def _taken(hub: Hub, key: tuple[str, str], session: LiveSession, result: Result)
                     group=entry.group,
                 )
             )
+        left += outlet.given_back - given_back
     if left and hub.tree.members(*key):
         hub.group_backlog[key] = left
         wake(hub, key)
@@ -161,6 +167,12 @@ def _fits(hub: Hub, message: Message, member: Member) -> bool:
     outlet = hub.sessions[client_id].outlet
     identifiers = (subscription.identifier,) if subscription.identifier else ()
     return outlet is not None and outlet.fits(message, min(message.qos, subscription.qos), identifiers)
+
+
+def _may_take(hub: Hub, key: tuple[str, str], client_id: str) -> bool:
+    """It has room, and did not just give back what it may not have."""
+    outlet = hub.sessions[client_id].outlet
+    return outlet is not None and outlet.room > 0 and key not in outlet.groups_given_back
 
 
 def _room(hub: Hub, client_id: str) -> int:

@@ -113,6 +113,8 @@ class Outlet:
         "_still_allowed",
         "_waiters",
         "_window",
+        "given_back",
+        "groups_given_back",
         "groups_taken_from",
     )
 
@@ -154,6 +156,8 @@ class Outlet:
         self._reading: asyncio.Task[None] | None = None
         self._closed = False
         self.groups_taken_from: frozenset[tuple[str, str]] = NO_GROUPS
+        self.groups_given_back: frozenset[tuple[str, str]] = NO_GROUPS
+        self.given_back = 0
         self._congested = False
         self._excused = False
         self._waiters = NOBODY  # in the order in which they began to wait
@@ -187,8 +191,10 @@ class Outlet:
 
     @property
     def room_qos0(self) -> int:
-        """How many QoS 0 messages could be written now, as far as it can be said before they are."""
-        return 0 if self._pending_qos0 or not self._sink.writable else sys.maxsize
+        """How many QoS 0 messages could be written now, or dropped, all alike; 0 if each must be queued for itself."""
+        if self._sink.writable and not self._pending_qos0:
+            return sys.maxsize
+        return sys.maxsize if self._excused and self.refuses_qos0 else 0  # nobody is paused for it: all alike
 
     @property
     def waiting(self) -> int:
@@ -278,6 +284,7 @@ class Outlet:
 
     def drop_disallowed(self) -> None:
         """The policy changed: whatever waits is decided again; what is refused goes, and is counted."""
+        self.groups_given_back = NO_GROUPS
         gone = self._discard(lambda delivery: not self._still_allowed(delivery))
         stored = tuple(delivery.sequence for delivery in gone if delivery.sequence)
         if stored:
@@ -472,6 +479,8 @@ class Outlet:
             return
         back = Return(client_id=self._client_id, epoch=self._epoch, sequences=(delivery.sequence,))
         self._hub.pump.submit(back, self._check)
+        self.given_back += 1
+        self.groups_given_back |= {delivery.group}  # not to be taken by this one again at once
         self._hub.group_backlog[delivery.group] = max(1, self._hub.group_backlog.get(delivery.group, 0))
 
     def _give_up(self, delivery: Delivery, reason: DropReason) -> None:

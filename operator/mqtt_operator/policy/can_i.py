@@ -88,10 +88,8 @@ def can_i(policy: Policy, question: Question) -> Answer:
 
 
 def _others(policy: Policy, who: Who, principal: Principal | None) -> tuple[str, ...]:
-    if principal is not None:
-        asked = principal.rules
-    else:
-        asked = policy.authenticated if who.username else policy.anonymous
+    unnamed = policy.authenticated if who.username else policy.anonymous
+    asked = unnamed if principal is None else principal.rules
     mine = {policy.rules[index].permission for index in asked}
     return tuple(dict.fromkeys(rule.permission for rule in policy.rules if rule.permission not in mine))
 

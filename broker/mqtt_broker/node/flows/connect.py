@@ -158,9 +158,8 @@ def refuse(client: "ClientConnection", packet: Connect, refused: Refused) -> Non
     if refused.reason in (ReasonCode.BAD_USER_NAME_OR_PASSWORD, ReasonCode.NOT_AUTHORIZED):
         hub.counters.auth_failures += 1
     audit.refused_connection(client.peer, packet.client_id, packet.username, refused.reason, refused.detail)
-    if not client.closed:
-        client.connection.refuse(refused.reason)  # [MQTT-3.1.4-2] [MQTT-3.1.3-8] [MQTT-4.12.0-4]
-        client.finish()  # [MQTT-3.2.2-7]
+    client.connection.refuse(refused.reason)  # [MQTT-3.1.4-2] [MQTT-3.1.3-8] [MQTT-4.12.0-4]
+    client.finish()  # [MQTT-3.2.2-7]
 
 
 # The session ---------------------------------------------------------------------------------------------------------
@@ -276,6 +275,7 @@ def _start(
     authentication_data: bytes | None,
 ) -> Refused | None:
     hub, record = client.hub, claimed.record
+    known = hub.sessions.get(record.client_id)
     session = hub.adopt(record)
     _publish_lapsed_will(hub, claimed)
     client.attach(session, identity, claimed, principal)
@@ -286,6 +286,8 @@ def _start(
         client.detach(with_will=True)
         return None
     if why is not None:
+        if known is not None:
+            session.expiry_interval_s = known.expiry_interval_s  # who is refused changes nothing of what was there
         client.detach(with_will=False)
         return Refused(ReasonCode.NOT_AUTHORIZED, why)
     sent = client.connection.accept(

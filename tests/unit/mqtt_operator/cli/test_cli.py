@@ -111,6 +111,25 @@ def test_can_i_says_yes_with_the_rule_and_the_walk(plant: Path) -> None:
     assert "  walk:\n    default/pumps/own  " in result.stdout
 
 
+def test_can_i_names_the_permissions_that_are_for_others(
+    plant: Path, folder: Any, client: Any, permission: Any
+) -> None:
+    others = [permission(f"b{number:02}", subjects=[{"kind": "Group", "name": "g"}]) for number in range(12)]
+    folder.put("more.yaml", client("other", groups=["g"]), *others)
+    result = run("can-i", "pump-7", "publish", "plant/pump-7/temp", "-f", plant)
+    assert "    default/b00 is for other subjects\n" in result.stdout
+    assert "    default/b09 is for other subjects\n    ... and 2 more are\n" in result.stdout
+    assert "default/pumps is for" not in result.stdout
+    result = run("can-i", "other", "publish", "elsewhere", "-f", plant)
+    assert "    default/pumps is for other subjects\n" in result.stdout
+
+
+def test_can_i_names_them_even_if_no_rule_was_asked(plant: Path, folder: Any, client: Any) -> None:
+    folder.put("more.yaml", client("other"))
+    result = run("can-i", "other", "publish", "elsewhere", "-f", plant)
+    assert result.stdout.endswith("  walk:\n    default/pumps is for other subjects\n")
+
+
 def test_can_i_says_no_with_its_own_exit_code(plant: Path) -> None:
     result = run("can-i", "pump-7", "publish", "plant/pump-8/temp", "--retain", "-f", plant)
     assert result.exit_code == EXIT_DENIED
@@ -151,6 +170,13 @@ def test_up_says_what_a_cluster_needs(plant: Path, arguments: list[str]) -> None
     assert result.exit_code == EXIT_FAILED
     assert "Redis" in result.stderr
     assert "Leave --nodes and --store out" in result.stderr
+
+
+@pytest.mark.parametrize("number", ["x", "0", "1.5"])
+def test_the_number_of_nodes_is_a_whole_number(plant: Path, number: str) -> None:
+    result = run("up", plant, "--nodes", number)
+    assert result.exit_code == EXIT_USAGE
+    assert f"'{number}' must be a whole number, 1 or more." in result.stderr
 
 
 def test_up_with_mistakes_names_them_and_touches_nothing(plant: Path, folder: Any, tmp_path: Path) -> None:

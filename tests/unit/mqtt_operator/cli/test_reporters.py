@@ -15,12 +15,14 @@ from mqtt_operator.cli import view
 from mqtt_operator.cli.plain import PlainReporter
 from mqtt_operator.cli.screen import REFUSALS_PER_STATUS_MAX, ScreenReporter
 from mqtt_operator.errors import ExpectedError
+from mqtt_operator.local.certificates import issue_ca
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.deploy import Deployment
 from mqtt_operator.local.node_events import NodeEvent
 from mqtt_operator.local.node_status import NodeStatus
 from mqtt_operator.local.reconciler import Options, Reconciler
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FOLDER = Path("my plant")
 DENIAL = NodeEvent(
     ts="2026-01-01T12:34:56.789Z",
@@ -80,6 +82,36 @@ def test_plain_text_is_called_by_its_name(
     deployment = deploy()
     assert "PLAIN TEXT" in dict(view.header(deployment))["listener"]
     assert [hint.title for hint in view.what_to_type(deployment)][:2] == ["subscribe as anybody", "publish as anybody"]
+
+
+def test_where_scram_alone_is_spoken_that_is_what_is_told(
+    folder: Any, broker: Any, client: Any, permission: Any, deploy: Callable[[], Deployment]
+) -> None:
+    listeners = [{"name": "mqtt", "port": 1883, "allowPlaintext": True}]
+    chain = [{"name": "scram", "type": "SCRAM"}]
+    folder.put("a.yaml", broker(authentication=chain, listeners=listeners), client(), permission())
+    (hint,) = view.what_to_type(deploy())
+    assert hint.title.startswith("log in by SCRAM as pump-7")
+
+
+def test_where_certificates_are_asked_for_that_is_what_is_told(
+    folder: Any, broker: Any, client: Any, permission: Any, deploy: Callable[[], Deployment]
+) -> None:
+    ca = {"kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": issue_ca("x", NOW).certificate.decode()}}
+    tls = {"clientAuth": "Required", "clientCARefs": [{"kind": "ConfigMap", "name": "ca", "key": "ca.crt"}]}
+    listeners = [{"name": "mqtts", "port": 8883, "tls": tls}]
+    chain = [{"name": "devices", "type": "X509"}]
+    credentials = {"certificates": [{"match": {"issuer": "CN=ca", "commonName": "cn-7"}}]}
+    folder.put(
+        "a.yaml",
+        broker(authentication=chain, listeners=listeners),
+        client(credentials=credentials),
+        permission(rule={"topics": ["p/${cert.cn}"]}),
+        ca,
+    )
+    (line,) = [line for hint in view.what_to_type(deploy()) for line in hint.lines if line.startswith("mosquitto_pub")]
+    assert "--cert '<certificate file of pump-7>'" in line
+    assert "-t p/cn-7 " in line
 
 
 def test_a_listener_without_client_certificates_is_told_first(

@@ -112,10 +112,36 @@ def test_too_many_files_are_a_mistake(folder: Any, monkeypatch: pytest.MonkeyPat
     assert "more than 1 YAML files" in mistake.message
 
 
-def test_a_file_that_cannot_be_read_is_a_mistake(folder: Any) -> None:
+def test_a_link_to_nothing_is_a_mistake(folder: Any) -> None:
     (folder.path / "a.yaml").symlink_to(folder.path / "gone")
     (message,) = messages(folder)
-    assert message.startswith("a.yaml: cannot be read: No such file or directory")
+    words = "it is a link to something that does not exist; mend the link or delete it"
+    assert message == f"a.yaml: cannot be read: {words}"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied; check its permissions"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (FileNotFoundError(2, "No such file or directory"), "it is gone; put it back"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_mistake(
+    folder: Any, monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
+) -> None:
+    def fail(*_: Any) -> str:
+        raise error
+
+    folder.write("a.yaml", "a: 1")
+    monkeypatch.setattr(documents, "_text_of", fail)
+    assert messages(folder) == [f"a.yaml: cannot be read: {words}"]
+
+
+def test_a_folder_that_is_gone_is_called_so(folder: Any) -> None:
+    folder.path.rmdir()
+    (message,) = messages(folder)
+    assert message.endswith("cannot be listed: it is gone; put it back")
 
 
 def test_a_folder_that_cannot_be_listed_is_unknown_not_empty(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,6 +235,16 @@ def test_a_certificate_that_does_not_fit_its_key_names_the_reference(folder: Any
     assert "the certificate does not fit its key" in mistake.message
 
 
+def test_a_certificate_that_clients_may_refuse_is_noted(folder: Any, broker: Any, secret: Any) -> None:
+    ca = issue_ca("x", NOW)
+    pair = issue_server(ca, ["a"], NOW)
+    values = {"tls.crt": pair.certificate.decode(), "tls.key": pair.key.decode(), "ca.crt": ca.certificate.decode()}
+    with_server(folder, broker, secret, values)
+    (note,) = folder.read().notes
+    words = "names Secret default/server, whose certificate names a, so clients that connect to localhost refuse it."
+    assert note.endswith(f"spec.listeners[0].tls.secretRef.name: {words}")
+
+
 @pytest.mark.parametrize(
     ("certificate", "key", "words"),
     [("junk", None, "the certificate is not PEM"), (None, "junk", "the key is not a PEM private key")],
@@ -307,6 +317,17 @@ def test_a_wrong_value_is_one_mistake_not_two(folder: Any, broker: Any, client: 
 def test_a_secret_needs_a_name_that_is_no_path(folder: Any, broker: Any) -> None:
     folder.put("a.yaml", broker(), {"kind": "Secret", "metadata": {"name": "../../etc"}, "stringData": {}})
     assert sole_mistake(folder).field == "metadata.name"
+
+
+@pytest.mark.parametrize(
+    ("topic", "words"),
+    [("a/${clientId}", "${clientId} is none, did you mean ${clientid}?"), ("${clientid}/${x}", "${x} is none")],
+)
+def test_an_unknown_placeholder_is_named(
+    folder: Any, broker: Any, client: Any, permission: Any, topic: str, words: str
+) -> None:
+    folder.put("a.yaml", broker(), client(), permission(rule={"topics": [topic]}))
+    assert sole_mistake(folder).message.endswith(f"; {words}")
 
 
 def test_a_document_without_kind_is_told(folder: Any, broker: Any) -> None:

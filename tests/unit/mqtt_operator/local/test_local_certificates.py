@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
+from mqtt_operator.errors import DataFolderError
 from mqtt_operator.local.authority import ensure_ca, ensure_server
 from mqtt_operator.local.certificates import (
     CA_LIFETIME,
@@ -18,10 +19,12 @@ from mqtt_operator.local.certificates import (
     certificates_mistake,
     crl_mistake,
     facts,
+    is_ca,
     is_name,
     issue_ca,
     issue_server,
     key_pair_mistake,
+    server_certificate_notes,
     why_new_ca,
     why_new_server,
 )
@@ -144,3 +147,32 @@ def test_a_lost_key_is_made_again_with_its_certificate(tmp_path: Path) -> None:
     ca = ensure_ca(tmp_path / "ca", "plant", NOW)
     (tmp_path / "ca" / "ca.key").unlink()
     assert ensure_ca(tmp_path / "ca", "plant", NOW) != ca
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_a_damaged_key_of_the_ca_is_told_and_nothing_is_replaced(tmp_path: Path, content: bytes) -> None:
+    """Every client trusts the CA it was given: a new one in silence would lock them all out."""
+    ensure_ca(tmp_path / "ca", "plant", NOW)
+    certificate = (tmp_path / "ca" / "ca.crt").read_bytes()
+    (tmp_path / "ca" / "ca.key").write_bytes(content)
+    with pytest.raises(DataFolderError, match="the key is not a PEM private key") as refused:
+        ensure_ca(tmp_path / "ca", "plant", NOW)
+    assert f"path: {tmp_path / 'ca' / 'ca.key'}" in str(refused.value)
+    assert (tmp_path / "ca" / "ca.crt").read_bytes() == certificate
+
+
+def test_what_clients_may_have_against_a_certificate_is_noted(ca: KeyPair, server: KeyPair) -> None:
+    assert server_certificate_notes(server.certificate, ca.certificate) == []
+    (lonely,) = server_certificate_notes(server.certificate, None)
+    assert lonely.startswith("is no CA and comes without one (ca.crt)")
+    elsewhere = issue_server(ca, ["b.example.org", "a.example.org"], NOW)
+    (foreign,) = server_certificate_notes(elsewhere.certificate, ca.certificate)
+    assert foreign == "names a.example.org, b.example.org, so clients that connect to localhost refuse it"
+    unnamed, unmarked = server_certificate_notes(ca.certificate, None)
+    assert unnamed.startswith("names no host at all")
+    assert "extendedKeyUsage serverAuth" in unmarked
+
+
+def test_a_ca_is_told_from_a_leaf(ca: KeyPair, server: KeyPair) -> None:
+    assert is_ca(ca.certificate)
+    assert not is_ca(server.certificate)

@@ -253,6 +253,26 @@ def test_a_certificate_from_a_secret_is_served_with_its_cas(
     assert (bench.data.secret("default", "pump-7-mqtt") / "ca.crt").read_bytes() == ca.certificate
 
 
+def test_a_certificate_that_is_no_ca_is_not_offered_as_one(bench: Bench, folder: Any, broker: Any, secret: Any) -> None:
+    pair = issue_server(issue_ca("theirs", NOW), ["localhost"], NOW)
+    listeners = [{"name": "mqtts", "port": 8883, "tls": {"secretRef": {"name": "server"}}}]
+    values = {"tls.crt": pair.certificate.decode(), "tls.key": pair.key.decode()}
+    folder.put("broker.yaml", broker(listeners=listeners), secret("server", values))
+    deployment = bench.reconciler.reconcile().after
+    assert deployment.listener_cas == {}
+    (note,) = deployment.declared.notes
+    assert "is no CA and comes without one (ca.crt)" in note
+
+
+def test_a_certificate_that_may_sign_is_its_own_ca(bench: Bench, folder: Any, broker: Any, secret: Any) -> None:
+    own = issue_ca("own", NOW)
+    listeners = [{"name": "mqtts", "port": 8883, "tls": {"secretRef": {"name": "server"}}}]
+    values = {"tls.crt": own.certificate.decode(), "tls.key": own.key.decode()}
+    folder.put("broker.yaml", broker(listeners=listeners), secret("server", values))
+    deployment = bench.reconciler.reconcile().after
+    assert deployment.listener_cas["mqtts"].read_bytes() == own.certificate
+
+
 def test_a_crl_is_written_for_the_node(bench: Bench, folder: Any, broker: Any, crl: str) -> None:
     ca = issue_ca("theirs", NOW).certificate.decode()
     tls = {
