@@ -203,18 +203,23 @@ async def test_messages_waiting_for_one_user_are_bounded(start_broker: StartBrok
         await client.expect_silence()
 
 
-async def test_a_users_rate_slows_it_down_and_loses_nothing(start_broker: StartBroker) -> None:
-    """MQTTClient limits.messagesPerSecond: its socket is read more slowly."""
-    principal = Principal(
-        username="pump", client_ids=("pump",), passwords=(verifier(),), limits=ClientLimits(messages_per_s=20)
-    )
+@pytest.mark.parametrize(
+    ("limits", "payload"),
+    [(ClientLimits(messages_per_s=20), b"x"), (ClientLimits(bytes_per_s=10_000), b"x" * 490)],
+    ids=["messagesPerSecond", "bytesPerSecond"],
+)
+async def test_a_users_rate_slows_it_down_and_loses_nothing(
+    start_broker: StartBroker, limits: ClientLimits, payload: bytes
+) -> None:
+    """MQTTClient limits: its socket is read more slowly."""
+    principal = Principal(username="pump", client_ids=("pump",), passwords=(verifier(),), limits=limits)
     broker = start_broker(policy(users={"pump": [allow("#")]}, principals={"pump": principal}))
     loop = asyncio.get_running_loop()
     async with await broker.dial() as client:
         await client.connect("pump", username="pump", password=PASSWORD.encode())
         started = loop.time()
         for _ in range(60):
-            await client.publish("t", b"x", qos=1)
+            await client.publish("t", payload, qos=1)
         assert loop.time() - started > 1
 
 

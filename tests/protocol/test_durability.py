@@ -139,3 +139,26 @@ async def test_a_full_disk_stops_acknowledgements_and_nothing_else(start_broker:
         await keeper.connect("keeper", clean_start=False, properties=KEPT)
         received = [payload[:5] for payload in await keeper.receive_payloads(acknowledged)]
     assert received == [b"%05d" % number for number in range(acknowledged)]
+
+
+async def test_what_a_full_store_has_no_room_for_is_not_acknowledged_until_there_is_room(
+    start_broker: StartBroker, unique: str
+) -> None:
+    """sessionStore.embedded.storage: nothing is lost, the publisher waits, and the reader makes room."""
+    broker = start_broker(persistent=True, store_bytes_max=1024 * 1024)
+    kept = Properties(session_expiry_interval=600)
+    payload, count = b"x" * 65_536, 40
+    async with await broker.dial() as reader:
+        await reader.connect(f"{unique}-reader", properties=kept)
+        await reader.subscribe(unique, qos=1)
+        await reader.disconnect()
+    async with await broker.dial() as publisher:
+        await publisher.connect(f"{unique}-publisher")
+        for packet_id in range(1, count + 1):
+            await publisher.send(Publish(unique, payload, qos=1, packet_id=packet_id))
+        await eventually(lambda: not broker.status()["store_available"], what="a full store")
+        async with await broker.dial() as reader:
+            await reader.connect(f"{unique}-reader", clean_start=False, properties=kept)
+            assert await reader.receive_payloads(count) == [payload] * count
+        acknowledged = {(await publisher.expect(PubAck)).packet_id for _ in range(count)}
+        assert acknowledged == set(range(1, count + 1))

@@ -73,6 +73,7 @@ class Broker:
         mqtt: MQTTSettings | None = None,
         on_revoke: str = "Mute",
         persistent: bool = True,
+        store_bytes_max: int | None = None,
         wrapper: tuple[str, ...] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +84,7 @@ class Broker:
             broker="test/broker",
             world="world-of-this-test",
             store=f"sqlite:{folder / 'store.db'}" if persistent else "sqlite::memory:",
+            store_bytes_max=store_bytes_max,
             policy_file=str(self.policy_file),
             admin_socket=str(folder / "admin.sock"),
             listeners=listeners or (listener(),),

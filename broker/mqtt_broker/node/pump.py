@@ -11,7 +11,10 @@ from typing import Protocol
 
 from mqtt_broker.store.ports import (
     Acknowledge,
+    Claim,
+    Detach,
     Drop,
+    End,
     Fenced,
     MarkSent,
     Membership,
@@ -19,9 +22,11 @@ from mqtt_broker.store.ports import (
     Received,
     Release,
     Result,
+    Return,
     StoreFull,
     StoreUnavailable,
     Subscribe,
+    Take,
     Unsubscribe,
 )
 
@@ -33,7 +38,9 @@ RETRY_S_FIRST = 0.05
 FULL_S = 0.2  # a full store is asked again that often
 RETRY_S_MAX = 2.0  # a store that is back is used again within two seconds
 
-FREEING = (Acknowledge, Drop, Release, Received, MarkSent)  # what shrinks the store, or lets a client acknowledge more
+# What goes ahead of the rest when the store is full: what shrinks it, lets a client acknowledge more, or brings the
+# client that will. Only messages and subscriptions wait.
+FREEING = (Acknowledge, Claim, Detach, Drop, End, MarkSent, Received, Release, Return, Take, Unsubscribe)
 
 Callback = Callable[[Result], None]
 
@@ -67,6 +74,7 @@ class CommitPump:
         self._membership = membership
         self._on_fenced = on_fenced
         self._number = 0
+        self._operations_max = OPERATIONS_PER_BATCH_MAX
         self._gathered: list[tuple[Operation, Callback]] = []
         self._running: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -106,7 +114,7 @@ class CommitPump:
             self._running = None
 
     async def _next_batch(self) -> None:
-        batch = self._gathered[:OPERATIONS_PER_BATCH_MAX]
+        batch = self._gathered[: self._operations_max]
         del self._gathered[: len(batch)]
         self._number += 1
         try:
@@ -115,18 +123,20 @@ class CommitPump:
             self._number -= 1  # nothing happened under it
             self._note_failure(full)
             self._gathered[:0] = batch
-            await self._make_room()
+            self._operations_max = max(1, len(batch) // 2)  # all together may never fit, one by one they may
+            await self._make_room(is_last_resort=len(batch) == 1)
             return
+        self._operations_max = min(2 * self._operations_max, OPERATIONS_PER_BATCH_MAX)
         await self._call_back(batch, results)
 
-    async def _make_room(self) -> None:
+    async def _make_room(self, *, is_last_resort: bool) -> None:
         """A full store drains: what only frees or advances goes ahead of what grows, or nothing would ever get through.
 
         Ahead is safe: these touch entries and packet ids of batches that were answered before.
         """
         freeing = [item for item in self._gathered if isinstance(item[0], FREEING)][:OPERATIONS_PER_BATCH_MAX]
         if not freeing:
-            await asyncio.sleep(FULL_S)
+            await asyncio.sleep(FULL_S if is_last_resort else 0)
             return
         chosen = {id(item) for item in freeing}
         self._gathered = [item for item in self._gathered if id(item) not in chosen]

@@ -9,8 +9,10 @@ import pytest
 from mqtt_broker.node import pump as pump_module
 from mqtt_broker.node.order import OrderedEffects
 from mqtt_broker.node.pump import EFFORT_PER_TURN_MAX, CommitPump
+from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.ports import (
+    Accept,
     Acknowledge,
     Done,
     End,
@@ -151,6 +153,9 @@ async def test_a_paused_publisher_is_resumed_once_enough_of_its_effects_have_run
     assert len(resumed) == 1
 
 
+GROWS = Accept(message=Message(topic="t", payload=b"", qos=1))
+
+
 async def test_a_full_store_drains_what_frees_goes_ahead_of_what_grows_and_nothing_else_changes_order() -> None:
     class Full(ScriptedStore):
         """Refuses to grow until an acknowledgement has made room."""
@@ -159,19 +164,19 @@ async def test_a_full_store_drains_what_frees_goes_ahead_of_what_grows_and_nothi
             self, membership: Membership, number: int, operations: Sequence[Operation]
         ) -> tuple[Result, ...]:
             self.batches.append((number, list(operations)))
-            if any(isinstance(operation, End) for operation in operations) and len(self.batches) < 3:
+            if any(isinstance(operation, Accept) for operation in operations) and len(self.batches) < 3:
                 raise StoreFull("no room")
             return tuple(Done() for _ in operations)
 
     seen: list[int] = []
     store = Full()
     pump = make(store)
-    pump.submit(operation(1), functools.partial(_note, seen, 1))
+    pump.submit(GROWS, functools.partial(_note, seen, 1))
     pump.submit(Acknowledge(client_id="c", epoch=1, sequences=(1,)), functools.partial(_note, seen, 2))
-    pump.submit(operation(3), functools.partial(_note, seen, 3))
+    pump.submit(GROWS, functools.partial(_note, seen, 3))
     await pump.idle()
     assert seen == [2, 1, 3]
-    assert [number for number, _ in store.batches] == [1, 1, 2]
+    assert [number for number, _ in store.batches] == [1, 1, 2, 3]
     assert pump.available
 
 
