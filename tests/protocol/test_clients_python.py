@@ -128,7 +128,7 @@ class _Gmqtt:
 
 @contextmanager
 def _late_bytes_ignored() -> Iterator[None]:
-    """gmqtt closes TLS at once; our last acknowledgement may still be on its way, which Python's ssl reports as an error."""
+    """gmqtt closes TLS at once; our last acknowledgement may still be on its way, which Python's ssl reports."""
     try:
         yield
     except ssl.SSLError as error:
