@@ -73,7 +73,7 @@ def wake(hub: Hub, key: tuple[str, str]) -> None:
         epoch=session.epoch,
         limit=limit,
         qos=subscription.qos,  # [MQTT-4.8.2-3]
-        identifiers=(subscription.identifier,) if subscription.identifier else (),
+        identifiers=subscription.identifiers,
         retain_as_published=subscription.retain_as_published,
     )
     hub.pump.submit(take, lambda result: _taken(hub, key, session, result))
@@ -141,7 +141,7 @@ def _send(hub: Hub, message: Message, key: tuple[str, str], member: Member, revi
     outlet = hub.sessions[client_id].outlet
     assert outlet is not None
     qos = min(message.qos, subscription.qos)  # [MQTT-4.8.2-3]
-    identifiers = (subscription.identifier,) if subscription.identifier else ()
+    identifiers = subscription.identifiers
     retain = message.retain and subscription.retain_as_published
     delivery = Delivery(message, qos, retain, identifiers, revision, group=key)
     if qos:
@@ -165,7 +165,7 @@ def _connected(hub: Hub, members: Iterable[Member]) -> list[Member]:
 def _fits(hub: Hub, message: Message, member: Member) -> bool:
     client_id, subscription = member
     outlet = hub.sessions[client_id].outlet
-    identifiers = (subscription.identifier,) if subscription.identifier else ()
+    identifiers = subscription.identifiers
     return outlet is not None and outlet.fits(message, min(message.qos, subscription.qos), identifiers)
 
 

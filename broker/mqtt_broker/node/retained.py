@@ -77,7 +77,7 @@ def _allowed(hub: Hub, session: LiveSession, subscription: Subscription, message
 def _deliver(hub: Hub, session: LiveSession, subscription: Subscription, message: Message) -> None:
     revision = hub.revision
     qos = min(message.qos, subscription.qos)
-    identifiers = (subscription.identifier,) if subscription.identifier else ()
+    identifiers = subscription.identifiers
     # [3.1.1 MQTT-3.3.1-8] The flag of a message that is sent because of a new subscription.
     receiver = Receiver(client_id=session.client_id, qos=qos, retain=True, identifiers=identifiers)
     if not qos or not session.is_persistent:

@@ -70,7 +70,7 @@ def _receiver(message: Message, client_id: str, subscription: Subscription) -> R
         client_id=client_id,
         qos=min(message.qos, subscription.qos),  # [MQTT-3.8.4-8]
         retain=message.retain and subscription.retain_as_published,  # [MQTT-3.3.1-12] [MQTT-3.3.1-13]
-        identifiers=(subscription.identifier,) if subscription.identifier else (),  # [MQTT-3.3.4-3]
+        identifiers=subscription.identifiers,  # [MQTT-3.3.4-3]
     )
 
 

@@ -30,6 +30,11 @@ class Subscription(Struct, frozen=True, kw_only=True):
     generation: int = 0
 
     @property
+    def identifiers(self) -> tuple[int, ...]:
+        """What a copy sent for this subscription alone carries [MQTT-3.3.4-3]."""
+        return (self.identifier,) if self.identifier else ()
+
+    @property
     def key(self) -> tuple[str, str | None]:
         """What makes a subscription the same one: SUBSCRIBE with this key again replaces it [MQTT-3.8.4-3]."""
         return (self.filter, self.group)
