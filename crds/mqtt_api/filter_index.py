@@ -43,12 +43,15 @@ class _Depth(NamedTuple):
 
 
 class FilterIndex:
-    """An immutable set of filters, numbered in the order given."""
+    """An immutable set of numbered filters. Of filters that share a number, any may match for it.
+
+    Those must not differ in more than one level, or a mixture of them would match as well.
+    """
 
     __slots__ = ("_depths",)
 
-    def __init__(self, filters: Sequence[Levels]) -> None:
-        deepest = max((len(levels) for levels in filters), default=0)
+    def __init__(self, filters: Sequence[tuple[int, Levels]]) -> None:
+        deepest = max((len(levels) for _, levels in filters), default=0)
         # One depth more than there are levels: there all filters have ended, and every longer question fails.
         self._depths = tuple(_depth(filters, depth) for depth in range(deepest + 1))
 
@@ -97,19 +100,34 @@ class FilterIndex:
         return alive & (seen.rest if open_end else seen.rest | seen.ends)
 
 
-def _depth(filters: Sequence[Levels], depth: int) -> _Depth:
+class FilterIndexes:
+    """Two indexes asked as one."""
+
+    __slots__ = ("_one", "_other")
+
+    def __init__(self, one: FilterIndex, other: FilterIndex) -> None:
+        self._one = one
+        self._other = other
+
+    def covering(self, levels: Levels) -> int:
+        return self._one.covering(levels) | self._other.covering(levels)
+
+    def overlapping(self, levels: Levels) -> int:
+        return self._one.overlapping(levels) | self._other.overlapping(levels)
+
+
+def _depth(filters: Sequence[tuple[int, Levels]], depth: int) -> _Depth:
     by_level: dict[str, list[int]] = {}
     ends: list[int] = []
-    for number, levels in enumerate(filters):
+    for number, levels in filters:
         if depth < len(levels):
             by_level.setdefault(levels[depth], []).append(number)
         elif depth == len(levels):
             ends.append(number)
     plus = bits(by_level.pop("+", ()))
     rest = bits(by_level.pop("#", ()))
-    literals = {level: bits(numbers) for level, numbers in by_level.items()}
-    met_by_plus = plus
-    for level, numbers in literals.items():
-        if depth or not level.startswith("$"):  # [MQTT-4.7.2-1]
-            met_by_plus |= numbers
-    return _Depth(literals, plus, rest, bits(ends), met_by_plus)
+    # Most levels of a fleet's rules stand in one filter each.
+    literals = {level: 1 << n[0] if len(n) == 1 else bits(n) for level, n in by_level.items()}
+    # [MQTT-4.7.2-1]
+    met = [n for level, numbers in by_level.items() if depth or not level.startswith("$") for n in numbers]
+    return _Depth(literals, plus, rest, bits(ends), plus | bits(met))

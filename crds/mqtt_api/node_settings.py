@@ -98,30 +98,89 @@ class MQTTSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     retain_available: bool = True
     wildcard_subscription_available: bool = True
     shared_subscription_available: bool = True
+    validate_payload_format: bool = False
     topic_levels_max: int = 32
     subscriptions_per_client_max: int = 1_000
     sys_interval_s: int = 10
     queue: QueueSettings = QueueSettings()
 
 
+class RedisTLSSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """TLS to Redis. `ca_files` empty = the system's trust. Certificate and key, PEM, only if Redis asks for them."""
+
+    ca_files: tuple[str, ...] = ()
+    certificate_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+
+
+class RedisSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A store that nodes share: Redis 7 or Valkey 8.
+
+    `addresses` are host:port; those of the sentinels where `master_name` is given. The password is in a file, which is
+    read again for each new connection. `durability`: Memory, Disk or Replicated (`replicas` must then have each write
+    before it counts); `verification`: Required checks the server's settings at start, Declared believes.
+    `outage_s_max`: how long a node whose lease has run out keeps its connections, frozen. `lease_s`: who saw a node's
+    lease stand still for so long may fence it; the holder itself stops a second earlier.
+    """
+
+    addresses: tuple[str, ...]
+    key_prefix: str
+    master_name: str | None = None
+    username: str | None = None
+    password_file: str | None = None
+    sentinel_username: str | None = None
+    sentinel_password_file: str | None = None
+    tls: RedisTLSSettings | None = None
+    durability: str = "Disk"
+    verification: str = "Required"
+    replicas: int = 0
+    lease_s: float = 6.0
+    outage_s_max: float = 60.0
+    inbox_bytes_max: int = 64 * 1024 * 1024
+
+
+class DrainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A polite end: `connections_per_s` are asked to go elsewhere; a will waits `will_grace_s` for its client's return.
+
+    `server_reference`: MQTT 5 clients are told where to go instead.
+    """
+
+    connections_per_s: int = 200
+    will_grace_s: int = 30
+    server_reference: bool = False
+
+
+class RebalanceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A node with `tolerance_percent` more connections than the average sends some away. 0 a second: never."""
+
+    connections_per_s: int = 50
+    tolerance_percent: int = 20
+
+
 class NodeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything one node needs to know. `on_revoke`: Mute or Disconnect. `log_level`: debug, info or warning.
 
     `broker` is "namespace/name". `world` is the identity of the store: an empty store under a known world is refused.
-    `store` is "sqlite:/absolute/path" or "sqlite::memory:"; `store_bytes_max` bounds its size, None = the disk does.
-    `admin_socket` is the path of a Unix socket.
+    `store` is "sqlite:/absolute/path" or "sqlite::memory:" for a node of its own (`store_bytes_max` bounds its size,
+    None = the disk does), or where Redis is. `policy_file` is for a node of its own; where nodes share a store, the
+    policy lies there, and the name is empty.
+    `server_reference`: where else clients of this node may go (MQTT 5.0, 4.11). `admin_socket`: path of a Unix socket.
     """
 
     node: str
     broker: str
     world: str
-    store: str
+    store: str | RedisSettings
     store_bytes_max: int | None = None
-    policy_file: str
+    policy_file: str = ""
     admin_socket: str
     listeners: tuple[ListenerSettings, ...]
     authentication: tuple[AuthenticationSettings, ...] = ()
     on_revoke: str = "Mute"
+    drain: DrainSettings = DrainSettings()
+    rebalance: RebalanceSettings = RebalanceSettings()
+    server_reference: str = ""
     mqtt: MQTTSettings = MQTTSettings()
     log_level: str = "info"
     log_format: str = "json"

@@ -31,7 +31,7 @@ from mqtt_api.policy_values import (
     Sharing,
     Step,
 )
-from mqtt_api.rights import Rights, resolve
+from mqtt_api.rights import Resolver, Rights, resolve
 from mqtt_api.scram import ScramMechanism, ScramVerifier
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "Step",
     "Decision",
     "Grant",
+    "Resolver",
     "Rights",
     "resolve",
     "client_id_allowed",

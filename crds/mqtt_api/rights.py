@@ -6,7 +6,7 @@ Knows precedence, coverage and the default; does not know connections, packets, 
 from mqtt_api.filter_index import lowest
 from mqtt_api.policy_values import Activity, Decision, Effect, Facts, Grant, Policy, Step
 from mqtt_api.policy_words import NO_RULE_FORBIDS, allowed_by, denied_by, walk, why_no_rule
-from mqtt_api.rule_set import Ask, RuleSet
+from mqtt_api.rule_set import Ask, Rules, RuleSet
 from mqtt_api.templates import ATTRIBUTE_PREFIX
 from mqtt_api.topics import Levels, filter_levels
 
@@ -104,14 +104,46 @@ class Rights:
         return bool(denies and denies & self._rules.index.overlapping(levels))
 
 
+class Resolver:
+    """`resolve` for the clients of one policy: what they have in common is worked out once.
+
+    `work` grows by the rules that had to be gone through, whoever they were for.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._rules: dict[tuple[int, ...], Rules] = {}
+        self._rights: dict[tuple[int, ...], Rights] = {}
+        self.work = 0
+
+    def resolve(self, facts: Facts) -> Rights:
+        """As `resolve`. Clients whose rules have no placeholders share one answer."""
+        indexes = _rules_of(self._policy, facts)
+        rights = self._rights.get(indexes)
+        if rights is None:
+            rules = self._rules_at(indexes)
+            self.work += len(rules.templates)
+            rights = Rights(RuleSet(rules, _values(facts)), self._policy.default_effect)
+            if not rules.templates:
+                self._rights[indexes] = rights
+        return rights
+
+    def _rules_at(self, indexes: tuple[int, ...]) -> Rules:
+        rules = self._rules.get(indexes)
+        if rules is None:
+            self.work += len(indexes)
+            rules = Rules(self._policy.rules[index] for index in dict.fromkeys(indexes))
+            self._rules[indexes] = rules
+        return rules
+
+
 def resolve(policy: Policy, facts: Facts) -> Rights:
     """The rights of this client: its principal's rules, or the `authenticated` or `anonymous` ones.
 
     Their templates are filled in with the facts. Raises ValueError if one is malformed: `decode_policy` lets no such
     policy through.
     """
-    indexes = dict.fromkeys(_rules_of(policy, facts))
-    return Rights(RuleSet([policy.rules[index] for index in indexes], _values(facts)), policy.default_effect)
+    return Resolver(policy).resolve(facts)
 
 
 def _rules_of(policy: Policy, facts: Facts) -> tuple[int, ...]:

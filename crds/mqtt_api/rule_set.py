@@ -6,12 +6,12 @@ One filter of one rule is an *entry*. Entries are numbered in the order of prece
 before allow at equal priority. So among the entries that fit a question the lowest number decides.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from mqtt_api.filter_index import FilterIndex, bits
+from mqtt_api.filter_index import FilterIndex, FilterIndexes, bits
 from mqtt_api.policy_values import Activity, Effect, Retained, Rule, Sharing
-from mqtt_api.templates import fill
+from mqtt_api.templates import fill, literal_filter
 from mqtt_api.topics import Levels
 
 QOS_LEVELS = (0, 1, 2)
@@ -27,87 +27,138 @@ class Ask(NamedTuple):
     group: str | None = None
 
 
-class RuleSet:
-    """Immutable. Raises TopicError if a rule's template is malformed, so that nothing is decided by such rules.
+class Rules:
+    """What is the same for every client that the rules are for: everything but what placeholders stand for. Immutable.
 
-    `rules` and `owners` (of entries) are in order of precedence. `index` holds the filters of all entries, `denies`
-    the entries of deny rules, `by_activity` those that speak about publishing or subscribing, `problems` what is wrong
-    with an entry's template. `idle` are the allow entries with a problem: they fit no question, and are kept to explain
-    refusals.
+    Raises TopicError if a template is malformed, so that nothing is decided by such rules. `rules` and `owners` (of
+    entries) are in order of precedence. `literal` indexes the filters without placeholders, `templates` are the others
+    by their entry. `denies` are the entries of deny rules, `by_activity` those that speak about publishing or
+    subscribing.
     """
 
     __slots__ = (
-        "_by_group",
-        "_plain",
-        "_publish",
-        "_shared",
         "_starts",
-        "_unnamed_group",
         "by_activity",
+        "by_group",
         "denies",
-        "idle",
-        "index",
+        "literal",
         "owners",
-        "problems",
+        "plain",
+        "publish",
         "rules",
+        "shared",
+        "templates",
+        "unnamed_group",
     )
 
-    def __init__(self, rules: Iterable[Rule], values: Mapping[str, str]) -> None:
+    def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(sorted(rules, key=_precedence))
-        self.problems: dict[int, str] = {}
         owners: list[Rule] = []
-        filters: list[Levels] = []
         starts: list[int] = []
+        literal: list[tuple[int, Levels]] = []
+        templates: list[tuple[int, str]] = []
         for rule in self.rules:
             starts.append(len(owners))
             for template in rule.topics:
-                filled = fill(template, values)
-                for levels in filled.filters:
-                    if filled.problem:
-                        self.problems[len(owners)] = filled.problem
-                    owners.append(rule)
-                    filters.append(levels)
+                levels = literal_filter(template)
+                if levels is None:
+                    templates.append((len(owners), template))
+                else:
+                    literal.append((len(owners), levels))
+                owners.append(rule)
         self.owners = tuple(owners)
+        self.templates = tuple(templates)
+        self.literal = FilterIndex(literal)
         self._starts = (*starts, len(owners))
-        self.index = FilterIndex(filters)
         self._sort_entries()
 
     def _sort_entries(self) -> None:
-        self.denies = self._where(lambda rule: rule.effect is Effect.DENY)
-        self.idle = bits(self.problems) & ~self.denies
-        publish = self._where(lambda rule: rule.activity is not Activity.SUBSCRIBE)
-        subscribe = self._where(lambda rule: rule.activity is not Activity.PUBLISH)
-        self.by_activity: dict[Activity, int] = {Activity.PUBLISH: publish, Activity.SUBSCRIBE: subscribe}
-        by_qos = [self._of_qos(qos) & ~self.idle for qos in QOS_LEVELS]
-        without = publish & self._where(lambda rule: rule.retain is not Retained.RETAINED)
-        retained = publish & self._where(lambda rule: rule.retain is not Retained.NOT_RETAINED)
-        plain = subscribe & self._where(lambda rule: rule.shared_subscription is not Sharing.SHARED)
-        shared = subscribe & self._where(lambda rule: rule.shared_subscription is not Sharing.NOT_SHARED)
-        self._publish = tuple((fits & without, fits & retained) for fits in by_qos)
-        self._plain = tuple(fits & plain for fits in by_qos)
-        self._shared = tuple(fits & shared for fits in by_qos)
-        self._unnamed_group = self._where(lambda rule: not rule.shared_groups)
+        """Rules that differ in their topics alone are looked at together: a fleet has thousands of them."""
+        kinds: dict[tuple[Effect, Activity, tuple[int, ...], Retained, Sharing], list[int]] = {}
         named: dict[str, list[int]] = {}
+        unnamed: list[int] = []
         for number, rule in enumerate(self.owners):
+            kind = (rule.effect, rule.activity, rule.qos, rule.retain, rule.shared_subscription)
+            kinds.setdefault(kind, []).append(number)
+            if not rule.shared_groups:
+                unnamed.append(number)
             for group in rule.shared_groups:
                 named.setdefault(group, []).append(number)
-        self._by_group = {group: self._unnamed_group | bits(numbers) for group, numbers in named.items()}
+        sets = {kind: bits(numbers) for kind, numbers in kinds.items()}
+        self.denies = _joined(those for kind, those in sets.items() if kind[0] is Effect.DENY)
+        publish = {kind: those for kind, those in sets.items() if kind[1] is not Activity.SUBSCRIBE}
+        subscribe = {kind: those for kind, those in sets.items() if kind[1] is not Activity.PUBLISH}
+        self.by_activity: dict[Activity, int] = {
+            Activity.PUBLISH: _joined(publish.values()),
+            Activity.SUBSCRIBE: _joined(subscribe.values()),
+        }
+        without = {kind: those for kind, those in publish.items() if kind[3] is not Retained.RETAINED}
+        retained = {kind: those for kind, those in publish.items() if kind[3] is not Retained.NOT_RETAINED}
+        plain = {kind: those for kind, those in subscribe.items() if kind[4] is not Sharing.SHARED}
+        shared = {kind: those for kind, those in subscribe.items() if kind[4] is not Sharing.NOT_SHARED}
 
-    def _of_qos(self, qos: int) -> int:
-        return self._where(lambda rule: qos in rule.qos)
+        def of_qos(sets: Mapping[tuple[Effect, Activity, tuple[int, ...], Retained, Sharing], int], qos: int) -> int:
+            return _joined(those for kind, those in sets.items() if qos in kind[2])
 
-    def _where(self, holds: Callable[[Rule], bool]) -> int:
-        return bits(number for number, rule in enumerate(self.owners) if holds(rule))
+        self.publish = tuple((of_qos(without, qos), of_qos(retained, qos)) for qos in QOS_LEVELS)
+        self.plain = tuple(of_qos(plain, qos) for qos in QOS_LEVELS)
+        self.shared = tuple(of_qos(shared, qos) for qos in QOS_LEVELS)
+        self.unnamed_group = bits(unnamed)
+        self.by_group = {group: self.unnamed_group | bits(numbers) for group, numbers in named.items()}
+
+    def entries_of(self, position: int) -> int:
+        """The entries of the rule at this position of `rules`."""
+        return (1 << self._starts[position + 1]) - (1 << self._starts[position])
+
+
+class RuleSet:
+    """`Rules` with the values of one client filled in. Immutable.
+
+    `index` holds the filters of all entries, `problems` what is wrong with an entry's template. `idle` are the allow
+    entries with a problem: they fit no question, and are kept to explain refusals.
+    """
+
+    __slots__ = ("_fit", "_rules", "idle", "index", "problems")
+
+    def __init__(self, rules: Rules, values: Mapping[str, str]) -> None:
+        self._rules = rules
+        self.problems: dict[int, str] = {}
+        filters: list[tuple[int, Levels]] = []
+        for number, template in rules.templates:
+            filled = fill(template, values)
+            filters += [(number, levels) for levels in filled.filters]
+            if filled.problem:
+                self.problems[number] = filled.problem
+        self.index = FilterIndexes(rules.literal, FilterIndex(filters)) if filters else rules.literal
+        self.idle = bits(self.problems) & ~rules.denies
+        self._fit = ~self.idle
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return self._rules.rules
+
+    @property
+    def owners(self) -> tuple[Rule, ...]:
+        return self._rules.owners
+
+    @property
+    def denies(self) -> int:
+        return self._rules.denies
+
+    @property
+    def by_activity(self) -> Mapping[Activity, int]:
+        return self._rules.by_activity
 
     def for_publish(self, qos: int, retain: bool) -> int:
         """The entries that speak about such a publish, whatever its topic."""
-        return self._publish[qos][retain]
+        return self._rules.publish[qos][retain] & self._fit
 
     def for_subscribe(self, qos: int, group: str | None) -> int:
         """The entries that speak about such a subscription, whatever its filter."""
+        rules = self._rules
         if group is None:
-            return self._plain[qos]
-        return self._shared[qos] & self._by_group.get(group, self._unnamed_group)
+            return rules.plain[qos] & self._fit
+        return rules.shared[qos] & rules.by_group.get(group, rules.unnamed_group) & self._fit
 
     def fitting(self, ask: Ask) -> int:
         """The entries that speak about all of the question but its levels."""
@@ -117,7 +168,14 @@ class RuleSet:
 
     def entries_of(self, position: int) -> int:
         """The entries of the rule at this position of `rules`."""
-        return (1 << self._starts[position + 1]) - (1 << self._starts[position])
+        return self._rules.entries_of(position)
+
+
+def _joined(sets: Iterable[int]) -> int:
+    joined = 0
+    for one in sets:
+        joined |= one
+    return joined
 
 
 def _precedence(rule: Rule) -> tuple[int, bool]:

@@ -47,9 +47,9 @@ def check_template(template: str) -> None:
 
 
 class _Template(NamedTuple):
-    """The parts of each level, none empty but the part of an empty level. `literal`: it holds no placeholder."""
+    """Each level: its text, or its parts if it holds a placeholder. `literal`: none does."""
 
-    levels: tuple[tuple[_Part, ...], ...]
+    levels: tuple[str | tuple[_Part, ...], ...]
     literal: Filled | None
 
 
@@ -61,16 +61,28 @@ def fill(template: str, values: Mapping[str, str]) -> Filled:
     levels: list[str] = []
     problems: list[str] = []
     for parts in parsed.levels:
+        if isinstance(parts, str):
+            levels.append(parts)
+            continue
         unusable = [problem for part in parts if (problem := _problem(part, values))]
         problems += unusable
         levels.append("+" if unusable else _text(parts, values))
     filters = [tuple(levels)]
-    first = parsed.levels[0][0]
-    if isinstance(first, _Placeholder) and levels[0].startswith("$"):
-        problems.append(f"the value of {first} would make the topic begin with '$'")
+    first = parsed.levels[0][:1]
+    if isinstance(first, tuple) and isinstance(first[0], _Placeholder) and levels[0].startswith("$"):
+        problems.append(f"the value of {first[0]} would make the topic begin with '$'")
         # A '+' does not reach the topics under '$', so a deny needs the filter as it was filled in as well.
         filters.append(("+", *levels[1:]))
     return Filled(tuple(filters), "; ".join(problems) or None)
+
+
+def literal_filter(template: str) -> tuple[str, ...] | None:
+    """The levels of a template without placeholders, which mean the same for everybody; None for any other.
+
+    Raises TopicError like `check_template`.
+    """
+    literal = _parse(template).literal
+    return None if literal is None else literal.filters[0]
 
 
 @lru_cache(maxsize=_TEMPLATES_CACHED_MAX)
@@ -89,9 +101,14 @@ def _parse(template: str) -> _Template:
             levels[-1].append(_Placeholder(name))
     # An 'x' for each placeholder, as the grammar asks only what is literal: a wildcard must be alone in its level.
     validate_filter("/".join("".join(part if isinstance(part, str) else "x" for part in level) for level in levels))
-    parts = tuple(tuple(part for part in level if part) or ("",) for level in levels)
-    has_placeholder = any(isinstance(part, _Placeholder) for level in parts for part in level)
-    return _Template(parts, None if has_placeholder else Filled((tuple(filter_levels(template)),)))
+    parsed = tuple(_joined([part for part in level if part]) for level in levels)
+    is_literal = all(isinstance(level, str) for level in parsed)
+    return _Template(parsed, Filled((tuple(filter_levels(template)),)) if is_literal else None)
+
+
+def _joined(parts: list[_Part]) -> str | tuple[_Part, ...]:
+    literal = [part for part in parts if isinstance(part, str)]
+    return "".join(literal) if len(literal) == len(parts) else tuple(parts)
 
 
 def _problem(part: _Part, values: Mapping[str, str]) -> str | None:

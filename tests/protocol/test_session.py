@@ -51,7 +51,8 @@ async def test_a_persistent_session_keeps_subscriptions_and_messages(
 
 
 async def test_clean_start_forgets_the_session(broker: Broker, version: ProtocolVersion, unique: str) -> None:
-    """[MQTT-3.1.2-4] [MQTT-3.2.2-2] [MQTT-3.1.4-4] [3.1.1 MQTT-3.1.2-6] [3.1.1 MQTT-3.1.4-3] [3.1.1 MQTT-3.2.2-1]"""
+    """[MQTT-3.1.2-4] [MQTT-3.2.2-2..3] [MQTT-3.1.4-4]
+    [3.1.1 MQTT-3.1.2-6] [3.1.1 MQTT-3.1.4-3] [3.1.1 MQTT-3.2.2-1] [3.1.1 MQTT-3.2.2-3]"""
     await leave_session(broker, unique, unique, version)
     async with await broker.dial(version) as client:
         assert not (await client.connect(unique, clean_start=True)).session_present

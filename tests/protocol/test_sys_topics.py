@@ -1,6 +1,7 @@
 """The broker's own figures below $SYS: who may read them, that nobody may write them, and that they are true."""
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,10 +11,11 @@ from mqtt_api.policy import Activity
 from mqtt_broker.wire.packets import ProtocolVersion, Publish, Will
 from mqtt_broker.wire.reasons import ReasonCode
 from support.broker import Broker, StartBroker, write
-from support.client import Client
+from support.client import Client, dial
 from support.policies import PASSWORD, allow, deny, policy
-from support.processes import run
+from support.processes import Program, free_port, run
 from support.tools import require
+from support.waiting import eventually
 
 EVERY_SECOND = MQTTSettings(sys_interval_s=1)
 RULES = policy(
@@ -148,6 +150,32 @@ async def test_a_client_of_3_1_1_reads_them_too(broker: Broker) -> None:
         await client.connect("watcher", username="watcher", password=PASSWORD.encode())
         await client.subscribe("$SYS/broker/version", qos=0)
         assert (await client.receive_message()).payload.startswith(b"stoa version ")
+
+
+async def test_every_figure_of_mosquitto_is_here_under_its_name(start_broker: StartBroker, tmp_path: Path) -> None:
+    port = free_port()
+    settings = tmp_path / "mosquitto.conf"
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nsys_interval 1\n")
+    with Program([require("mosquitto"), "-c", settings]):
+        await eventually(lambda: _accepts(port), what="mosquitto's port")
+        async with await dial(port, ProtocolVersion.V3_1_1) as client:
+            await client.connect("c")
+            theirs = set(await figures(client))
+    broker = start_broker(policy(anonymous=[allow("$SYS/#")]), mqtt=EVERY_SECOND)
+    async with await broker.dial() as client:
+        await client.connect("c")
+        ours = set(await figures(client))
+    assert len(theirs) > 30
+    assert theirs <= ours, sorted(theirs - ours)
+
+
+async def _accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 @pytest.mark.parametrize("version", ["mqttv311", "mqttv5"])

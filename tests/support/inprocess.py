@@ -326,7 +326,7 @@ class InProcessNode:
         self._owner = _Owner("inprocess", Authenticator(self.settings.authentication, self._passwords))
 
     async def _start(self, policy: Policy) -> Hub:
-        self.store = await EmbeddedStore.open(self.settings.store, self.now)
+        self.store = await EmbeddedStore.open("sqlite::memory:", self.now)
         membership = await self.store.join(self.settings.node, self.settings.world)
         hub = Hub(self.settings, self.store, membership, self._passwords)
         hub.swap_policy(policy)

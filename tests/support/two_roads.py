@@ -24,7 +24,9 @@ from msgspec.structs import replace
 
 from mqtt_api.node_settings import MQTTSettings
 from mqtt_api.policy import Policy
+from mqtt_broker.node import client as client_module
 from mqtt_broker.node import policy_feed
+from mqtt_broker.node.counters import all_packets
 from mqtt_broker.node.fastlane import FastLane
 from mqtt_broker.node.flows import publish as publish_flow
 from mqtt_broker.node.hub import Hub
@@ -32,10 +34,15 @@ from mqtt_broker.wire.packets import NO_PROPERTIES, Packet, Publish
 from support.inprocess import InProcessClient, InProcessNode
 
 _LOGGER = logging.getLogger("mqtt_broker")
+_NOT_COMPARED = ("bytes_sent", "dropped", "other_packets_received", "other_packets_sent")  # by themselves
 
 
 def _misses(lane: FastLane, data: bytes, position: int) -> int:
     return position
+
+
+def _misses_alone(lane: FastLane, data: bytes) -> bool:
+    return False
 
 
 class Seen:
@@ -58,9 +65,18 @@ class Seen:
 class Road(logging.Handler):
     """One node and its connections by client id. Everything it does happens inside `at_work`."""
 
-    def __init__(self, mqtt: MQTTSettings, policy: Policy, *, has_lane: bool, configure: Callable[[Hub], None]) -> None:
+    def __init__(
+        self,
+        mqtt: MQTTSettings,
+        policy: Policy,
+        *,
+        has_lane: bool,
+        gathers_writes: bool,
+        configure: Callable[[Hub], None],
+    ) -> None:
         super().__init__(logging.INFO)
         self.has_lane = has_lane
+        self.gathers_writes = gathers_writes
         self.node = InProcessNode(mqtt, policy, configure)
         self.wires: dict[str, InProcessClient] = {}
         self.slow_publishes = 0
@@ -84,11 +100,17 @@ class Road(logging.Handler):
         _LOGGER.propagate = False
         _LOGGER.addHandler(self)
         try:
-            with mock.patch.object(publish_flow, "on_publish", counted):
+            with (
+                mock.patch.object(publish_flow, "on_publish", counted),
+                mock.patch.object(client_module, "gathers_writes", return_value=self.gathers_writes),
+            ):
                 if self.has_lane:
                     yield
                 else:
-                    with mock.patch.object(FastLane, "run", _misses):
+                    with (
+                        mock.patch.object(FastLane, "run", _misses),
+                        mock.patch.object(FastLane, "run_alone", _misses_alone),
+                    ):
                         yield
         finally:
             _LOGGER.removeHandler(self)
@@ -130,11 +152,12 @@ class Road(logging.Handler):
 
     def totals(self) -> dict[str, object]:
         """Every counter but bytes sent, which aliases change, and what lies in memory."""
-        counters = self.node.hub.counters
+        hub, counters = self.node.hub, self.node.hub.counters
         totals: dict[str, object] = {
-            name: getattr(counters, name) for name in counters.__slots__ if name not in ("bytes_sent", "dropped")
+            name: getattr(counters, name) for name in counters.__slots__ if name not in _NOT_COMPARED
         }
-        return {**totals, **dict(counters.dropped.items()), "buffered_bytes": self.node.hub.buffered_bytes}
+        packets = all_packets(counters, [client.connection for client in hub.all_connections])
+        return {**totals, **dict(counters.dropped.items()), "packets": packets, "buffered_bytes": hub.buffered_bytes}
 
     def lines(self) -> list[str]:
         """The log lines since the last call."""
@@ -164,16 +187,21 @@ def _resolved(packet: Publish, aliases: dict[int, str]) -> Publish:
 
 
 class TwoRoads:
-    """Does everything twice, and demands equal effects. `close` when done."""
+    """Does everything twice, and demands equal effects. `close` when done.
+
+    `gathers_writes`: the transports on the lane's side do that, as those of uvloop do.
+    """
 
     def __init__(
         self,
         mqtt: MQTTSettings,
         policy: Policy,
         configure: Callable[[Hub], None] = lambda _: None,
+        *,
+        gathers_writes: bool = False,
     ) -> None:
-        self.lane = Road(mqtt, policy, has_lane=True, configure=configure)
-        self.slow = Road(mqtt, policy, has_lane=False, configure=configure)
+        self.lane = Road(mqtt, policy, has_lane=True, gathers_writes=gathers_writes, configure=configure)
+        self.slow = Road(mqtt, policy, has_lane=False, gathers_writes=False, configure=configure)
 
     @property
     def carried(self) -> int:

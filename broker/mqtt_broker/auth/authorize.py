@@ -6,7 +6,7 @@ packets' bytes or where the policy comes from.
 
 from collections.abc import Callable
 
-from mqtt_api.policy import Facts, Policy, Rights, client_id_allowed, resolve
+from mqtt_api.policy import Facts, Policy, Resolver, Rights, client_id_allowed
 from mqtt_broker.auth.principal import Identity, Refused
 from mqtt_broker.wire.packets import Will
 from mqtt_broker.wire.reasons import ReasonCode
@@ -44,7 +44,9 @@ class RightsCache:
     def __init__(self, entries_max: int = RIGHTS_ENTRIES_MAX) -> None:
         self._entries_max = entries_max
         self._policy: Policy | None = None
+        self._resolver = Resolver(Policy())
         self._rights: dict[_FactsKey, Rights] = {}
+        self.rules_resolved = 0
 
     def __len__(self) -> int:
         return len(self._rights)
@@ -53,11 +55,14 @@ class RightsCache:
         """`resolve(policy, facts)`, computed once. Another policy than the last one empties the cache."""
         if self._policy is not policy:
             self._policy = policy
+            self._resolver = Resolver(policy)
             self._rights.clear()
         key = _key(facts)
         rights = self._rights.pop(key, None)
         if rights is None:
-            rights = resolve(policy, facts)
+            before = self._resolver.work
+            rights = self._resolver.resolve(facts)
+            self.rules_resolved += self._resolver.work - before
             if len(self._rights) >= self._entries_max:
                 del self._rights[next(iter(self._rights))]
         self._rights[key] = rights  # last in order: used just now

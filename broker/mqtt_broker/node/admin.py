@@ -1,23 +1,21 @@
 """Health, status and metrics of one node, over HTTP on a Unix socket that only its owner can open.
 
-Reads; never changes anything. No client id, user name or topic is ever a label.
+Reads; never changes anything. What is measured stands in metrics.py.
 """
 
 import logging
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
+from mqtt_broker.node import readings
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.listener import Listener
+from mqtt_broker.node.metrics import NodeCollector
 
 log = logging.getLogger("mqtt_broker.admin")
 
@@ -33,7 +31,9 @@ class Admin:
         self._listeners = listeners
         self._lacks_listeners = lacks_listeners
         self._registry = CollectorRegistry()
-        self._registry.register(_NodeCollector(hub, listeners))
+        self._collector = NodeCollector(hub, listeners)
+        self._registry.register(self._collector)
+        ProcessCollector(registry=self._registry)
         application = web.Application()
         application.add_routes(
             [
@@ -56,22 +56,38 @@ class Admin:
     @property
     def is_ready(self) -> bool:
         """True if new clients are served as declared: policy, store and listeners are there, nobody drains."""
+        return not self.lacks
+
+    @property
+    def lacks(self) -> str:
+        """Why new clients are not served as declared, for people; "" if they are.
+
+        A store without room is no reason: clients that take what waits for them are what makes room again.
+        """
         hub = self._hub
-        if self._lacks_listeners():
-            return False
-        return hub.policy is not None and hub.pump.available and not hub.draining and not hub.fenced.is_set()
+        reasons = {
+            "this node is fenced": hub.fenced.is_set(),
+            "this node is leaving": hub.draining,
+            "the lease has run out, and the store does not answer": hub.is_frozen,
+            "the store does not answer": not (hub.peers.is_in_touch and (hub.pump.available or hub.pump.is_full)),
+            "there is no policy yet": hub.policy is None,
+            "a listener is not as declared": self._lacks_listeners(),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "")
 
     async def _livez(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if self.is_ready else web.Response(status=503, text="not ready\n")
+        lacks = self.lacks
+        return web.Response(status=503, text=f"not ready: {lacks}\n") if lacks else web.Response(text="ok\n")
 
     async def _status(self, _: web.Request) -> web.Response:
         return web.json_response(self.status())
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), content_type="text/plain", charset="utf-8")
+        self._collector.kept = await readings.kept(self._hub)
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def status(self) -> dict[str, Any]:
         """What `stoa up` shows: totals since the start, and what each listener serves."""
@@ -80,7 +96,7 @@ class Admin:
             "node": hub.settings.node,
             "ready": self.is_ready,
             "policy_revision": hub.revision,
-            "store_available": hub.pump.available,
+            "store_available": hub.pump.available and hub.peers.is_in_touch,
             "connections": len(hub.connections),
             "sessions": len(hub.sessions),
             "subscriptions": len(hub.tree),
@@ -91,6 +107,8 @@ class Admin:
             "dropped": counters.dropped,
             "denials": counters.denials,
             "overload_level": hub.overload.level,
+            "draining": hub.draining,
+            "cluster": hub.peers.status(),
             "listeners": {
                 listener.name: {
                     "port": listener.port,
@@ -109,63 +127,3 @@ def _private_socket(path: Path) -> socket.socket:
     server.bind(str(path))
     path.chmod(SOCKET_MODE)
     return server
-
-
-class _NodeCollector(Collector):
-    """Turns the node's plain integers into metrics when somebody asks."""
-
-    def __init__(self, hub: Hub, listeners: Callable[[], list[Listener]]) -> None:
-        self._hub = hub
-        self._listeners = listeners
-        self._started_at = time.time()
-
-    def describe(self) -> Iterator[Metric]:
-        """Nothing: the registry must not collect before the node runs."""
-        return iter(())
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._totals()
-        yield from self._levels()
-
-    def _totals(self) -> Iterator[Metric]:
-        counters = self._hub.counters
-        for name, text, value in (
-            ("stoa_bytes_received", "Bytes read from clients", counters.bytes_received),
-            ("stoa_bytes_sent", "Bytes written to clients", counters.bytes_sent),
-            ("stoa_connections_accepted", "CONNECTs answered with success", counters.connections_accepted),
-            ("stoa_connections_refused", "Connections refused", counters.connections_refused),
-            ("stoa_authentication_failures", "CONNECTs with a wrong or missing credential", counters.auth_failures),
-            ("stoa_tls_failures", "TLS handshakes that failed", counters.tls_failures),
-            ("stoa_protocol_violations", "Connections ended because the peer broke the protocol", counters.violations),
-            ("stoa_messages_received", "PUBLISH packets received", counters.messages_received),
-            ("stoa_messages_sent", "PUBLISH packets sent", counters.messages_sent),
-            ("stoa_denials", "Publishes, subscriptions and wills denied by the policy", counters.denials),
-            ("stoa_store_failures", "Calls that the store did not answer", self._hub.pump.failures),
-        ):
-            yield CounterMetricFamily(name, text, value=value)
-        dropped = CounterMetricFamily("stoa_messages_dropped", "Messages dropped, by reason", labels=["reason"])
-        for reason, count in counters.dropped.items():
-            dropped.add_metric([reason], count)
-        yield dropped
-
-    def _levels(self) -> Iterator[Metric]:
-        hub = self._hub
-        for name, text, value in (
-            ("stoa_connections", "Clients connected", len(hub.connections)),
-            ("stoa_sessions", "Sessions known to this node", len(hub.sessions)),
-            ("stoa_subscriptions", "Subscriptions that are not muted", len(hub.tree)),
-            ("stoa_retained_messages", "Topics with a retained message", len(hub.retained)),
-            ("stoa_overload_level", "What is shed: 0 nothing ... 3 subscriptions", hub.overload.level),
-            ("stoa_buffered_bytes", "Message bytes waiting in memory for receivers", hub.buffered_bytes),
-            ("stoa_policy_revision", "Policy revision in force, -1 before the first", hub.revision),
-            ("stoa_store_available", "1 if the store answers", int(hub.pump.available)),
-            ("stoa_process_start_time_seconds", "Start of the process, seconds since the epoch", self._started_at),
-        ):
-            yield GaugeMetricFamily(name, text, value=value)
-        expiry = GaugeMetricFamily(
-            "stoa_certificate_not_after_seconds", "End of the served certificate's validity", labels=["listener"]
-        )
-        for listener in self._listeners():
-            if listener.tls is not None:
-                expiry.add_metric([listener.name], listener.tls.not_after.timestamp())
-        yield expiry

@@ -6,6 +6,7 @@ Knows its transport, its back-pressure and its timers; every decision is the mac
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from mqtt_api.policy import Principal
@@ -47,8 +48,13 @@ WRITE_BUFFER_BYTES_HIGH = 256 * 1024  # above it deliveries wait in the outlet
 WRITE_BUFFER_BYTES_MAX = 4 * 1024 * 1024  # above it the client takes no answers either: it is cut off
 EFFECTS_WAITING_HIGH = 1_000  # packets of one publisher that wait for the store before its reading pauses
 EFFECTS_WAITING_LOW = 500
+EFFECTS_WAITING_BYTES_HIGH = 4 * 1024 * 1024  # of messages among them
+EFFECTS_WAITING_BYTES_LOW = 2 * 1024 * 1024
 IN_FLIGHT_MAX = 1_000  # QoS 1 and 2 on the way to one client; MQTT 3.1.1 itself knows no bound below 65,535
 RECEIVERS_S_MAX = 0.5  # how long a publisher waits for slow receivers before their overflow policy decides
+# A read this large has more behind it. The loop would go on reading this connection, 32 times in one turn, before any
+# other has its turn: after one such read whoever sends most waits behind the others.
+READ_BYTES_LARGE = 128 * 1024
 CLOSE_S_MAX = 5.0  # how long the last bytes may take to leave before the connection is cut
 
 
@@ -70,6 +76,14 @@ NO_PAUSES: frozenset[str] = frozenset()
 NO_OUTLETS: frozenset[Outlet] = frozenset()
 
 
+def gathers_writes(transport: asyncio.BaseTransport) -> bool:
+    """True if what is written while sockets are read leaves together, when all that were readable have been.
+
+    The transports of uvloop do that. With others each write is a system call or a WebSocket frame.
+    """
+    return type(transport).__module__ == "uvloop.loop"
+
+
 class ClientConnection(asyncio.Protocol):
     """From accept to the last byte. The transport may be plain or TLS; the peer's identity comes from outside."""
 
@@ -78,6 +92,7 @@ class ClientConnection(asyncio.Protocol):
         "_byte_rate",
         "_connecting",
         "_detached",
+        "_gathers_writes",
         "_giving_up",
         "_is_connected",
         "_is_dirty",
@@ -85,6 +100,7 @@ class ClientConnection(asyncio.Protocol):
         "_lane",
         "_message_rate",
         "_pauses",
+        "_ready_lane",
         "_session",
         "_transport",
         "_unflushed_bytes",
@@ -97,6 +113,7 @@ class ClientConnection(asyncio.Protocol):
         "listener",
         "order",
         "peer",
+        "spreading",
         "subscribe_count",
         "subscribing",
         "underway",
@@ -110,6 +127,7 @@ class ClientConnection(asyncio.Protocol):
         self.order = OrderedEffects(hub.pump)
         self.subscribe_count = 0
         self.subscribing = 0
+        self.spreading = 0
         self.deferred = 0
         self.closed = False
         self.credential: Credential | None = None
@@ -125,6 +143,8 @@ class ClientConnection(asyncio.Protocol):
         self._unflushed_bytes = 0
         self._is_dirty = False
         self._lane: FastLane | None = None
+        self._ready_lane: FastLane | None = None  # while nothing is held: the next read begins with a packet
+        self._gathers_writes = False
         self._is_connected = False
         self._is_limited = False
         self._message_rate: TokenBucket | None = None
@@ -230,7 +250,9 @@ class ClientConnection(asyncio.Protocol):
         """Write a PUBLISH; False if it is larger than the client takes."""
         sent = self.connection.publish(packet)
         if sent:
-            self.hub.counters.messages_sent += 1
+            counters = self.hub.counters
+            counters.messages_sent += 1
+            counters.payload_bytes_sent += len(packet.payload)
             self._unflushed_bytes += len(packet.payload) + len(packet.topic)
             self.wrote()
         return sent
@@ -244,14 +266,29 @@ class ClientConnection(asyncio.Protocol):
         """True if this client takes a packet of that size."""
         return self.connection.fits(packet)
 
-    def forward(self, frames: bytes, frame_bytes: int, count: int) -> bool:
-        """Write `count` encoded PUBLISH packets; False if the largest is larger than the client takes."""
+    def forward(self, frames: bytes, frame_bytes: int) -> bool:
+        """Write encoded PUBLISH packets; False if the largest is larger than the client takes. The caller counts."""
         sent = self.connection.forward(frames, frame_bytes)
         if sent:
-            self.hub.counters.messages_sent += count
             self._unflushed_bytes += len(frames)
             self.wrote()
         return sent
+
+    def forward_alone(self, frame: bytes) -> bool:
+        """As `forward`, for the one packet of a read; False also while this client is not `writable`.
+
+        Where the transport gathers by itself, it is spared the way through the machine and the end of the turn.
+        """
+        if self._write_paused or self.closed or self._unflushed_bytes >= WRITE_BUFFER_BYTES_HIGH:
+            return False
+        transport = self._transport
+        if self._is_dirty or not self._gathers_writes or transport is None or transport.is_closing():
+            return self.forward(frame, len(frame))  # in the order of what waits to be written
+        if len(frame) > self.connection.client_packet_bytes_max:
+            return False
+        self.hub.counters.bytes_sent += len(frame)
+        transport.write(frame)
+        return True
 
     def send_pubrel(self, packet_id: int) -> None:
         self.connection.pubrel(packet_id)
@@ -303,8 +340,14 @@ class ClientConnection(asyncio.Protocol):
         disconnect.leave(self, session, with_will=with_will, planned_stop=planned_stop)
 
     def finish(self) -> None:
-        """Send what is left and close the transport; cut it if that takes longer than CLOSE_S_MAX."""
+        """Send what is left and close the transport; cut it if that takes longer than CLOSE_S_MAX.
+
+        Where the node may not act, a session hears nothing more. Who has none yet may be refused: that claims nothing.
+        """
         self.closed = True
+        if self._session is not None and not self.hub.may_write():
+            self.abort()
+            return
         self.flush()
         transport = self._transport
         if transport is not None and not transport.is_closing():
@@ -312,12 +355,19 @@ class ClientConnection(asyncio.Protocol):
             transport.close()  # [MQTT-3.14.4-2] [MQTT-4.13.1-1]
             self.hub.loop.call_later(CLOSE_S_MAX, transport.abort)
 
-    def end(self, reason: ReasonCode, *, with_will: bool = True, planned_stop: bool = False) -> None:
+    def end(
+        self,
+        reason: ReasonCode,
+        *,
+        with_will: bool = True,
+        planned_stop: bool = False,
+        server_reference: str | None = None,
+    ) -> None:
         """The server ends the connection: DISCONNECT with the reason to MQTT 5, then close."""
         if self.closed:
             return
         if self._session is not None:
-            self.connection.disconnect(reason)  # [MQTT-4.13.2-1]
+            self.connection.disconnect(reason, server_reference=server_reference)  # [MQTT-4.13.2-1]
         self.detach(with_will=with_will, planned_stop=planned_stop)
         self._note_end(reason.name)
         self.finish()
@@ -339,6 +389,33 @@ class ClientConnection(asyncio.Protocol):
         """The outlet sent what it held: shared subscriptions with a backlog may have more for it."""
         if self._session is not None and self._session.has_shared:
             self.hub.loop.call_soon(groups.wake_all, self.hub, self._session)
+
+    def pass_on(self, delivery: Delivery) -> None:
+        """The client lost its right to a shared message before it was sent: another member may have it."""
+        self.hub.loop.call_soon(groups.redeliver, self.hub, (delivery,))
+
+    def freeze(self) -> None:
+        """The node may not act now: read nothing of the session; the hub writes nothing."""
+        if not self.closed and self._session is not None:
+            self._pause_on("lease")
+
+    def thaw(self) -> None:
+        self._pause_off("lease")
+
+    def cut(self, why: str) -> None:
+        """End the connection without a word."""
+        if not self.closed:
+            self._cut(why)
+
+    def sever(self) -> None:
+        """End the connection, and leave the session alone: it is for another node to say what becomes of it."""
+        self.closed = True
+        self.abort()
+
+    @property
+    def has_unsent(self) -> bool:
+        """True while bytes wait here that the connection did not take yet."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def abort(self) -> None:
         """Let go of the connection at once; `connection_lost` does the rest."""
@@ -366,6 +443,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_HIGH)
+        self._gathers_writes = gathers_writes(transport)
         self.hub.all_connections.add(self)
         try:
             self.peer = self.listener.identify(transport, self.peer.address)
@@ -376,8 +454,22 @@ class ClientConnection(asyncio.Protocol):
         self.hub.wheel.watch(self)
 
     def data_received(self, data: bytes) -> None:
-        self.hub.counters.bytes_received += len(data)
+        hub = self.hub
+        hub.counters.bytes_received += len(data)
+        lane = self._ready_lane
+        if lane is not None and self._may_run_alone() and lane.run_alone(data):
+            self.connection.heard(hub.loop.time())
+            if hub.congested:
+                self.wait_for_receivers()
+            return
         self._receive(data)
+        if len(data) >= READ_BYTES_LARGE and not self._pauses and not self.closed:
+            self._pause_on("read")
+            self.hub.turns.wait(partial(self._take_turn, "read"))
+
+    def _may_run_alone(self) -> bool:
+        """What runs alone is not written at the end of the turn, where all else is held against the lease [D6]."""
+        return not (self.closed or self._pauses or self.hub.congested) and self.hub.may_write()
 
     def _receive(self, data: bytes) -> None:
         if self.closed:
@@ -398,9 +490,15 @@ class ClientConnection(asyncio.Protocol):
             self.wait_for_receivers()
         if self._is_limited:
             self._limit(hub.counters.messages_received - messages_before, len(data), now)
-        if len(self.order) > EFFECTS_WAITING_HIGH and "order" not in self._pauses:
+        if self.order and "order" not in self._pauses:
+            self._wait_for_store()
+
+    def _wait_for_store(self) -> None:
+        """Stop reading while too much of what the client sent waits for the store."""
+        order = self.order
+        if len(order) > EFFECTS_WAITING_HIGH or order.waiting_bytes > EFFECTS_WAITING_BYTES_HIGH:
             self._pause_on("order")
-            self.order.when_below(EFFECTS_WAITING_LOW, lambda: self._pause_off("order"))
+            order.when_below(EFFECTS_WAITING_LOW, EFFECTS_WAITING_BYTES_LOW, lambda: self._pause_off("order"))
 
     def _receive_events(self, data: bytes, now: float) -> None:
         for event in self.connection.receive_data(data, now):
@@ -416,6 +514,7 @@ class ClientConnection(asyncio.Protocol):
         lane = self._lane
         if lane is None:
             lane = self._lane = FastLane(self, self.hub.settings.mqtt)
+        self._ready_lane = None
         position, end = 0, len(data)
         while position < end:
             if self._stops_before(data, position):
@@ -423,7 +522,10 @@ class ClientConnection(asyncio.Protocol):
             after_run = lane.run(data, position)
             if after_run != position:
                 connection.heard(now)
-                if after_run >= end or self._stops_before(data, after_run):
+                if after_run >= end:
+                    self._ready_lane = None if self._is_limited else lane
+                    break
+                if self._stops_before(data, after_run):
                     break
             event, position = connection.receive_packet(data, after_run, now)
             if event is not None:
@@ -448,11 +550,11 @@ class ClientConnection(asyncio.Protocol):
             return False
         if "turn" not in self._pauses:
             self._pause_on("turn")
-            self.hub.turns.wait(self._take_turn)
+            self.hub.turns.wait(partial(self._take_turn, "turn"))
         return True
 
-    def _take_turn(self) -> None:
-        if self._lift("turn"):
+    def _take_turn(self, why: str) -> None:
+        if self._lift(why):
             self._receive(b"")
 
     def _limit(self, messages: int, received_bytes: int, now: float) -> None:
@@ -514,12 +616,17 @@ class ClientConnection(asyncio.Protocol):
         self.hub.all_connections.discard(self)
         if not self.hub.all_connections:
             self.hub.nobody_left.set()
+        self.hub.counters.other_packets_received += self.connection.other_packets_received
+        self.hub.counters.other_packets_sent += self.connection.other_packets_sent
         if not self.closed:
             self._note_end("the connection was closed" if exc is None else type(exc).__name__)
             self.detach(with_will=True)
         self.listener.connection_closed(self)
 
     def _pause_on(self, why: str) -> None:
+        pauses = self.hub.counters.pauses
+        if why in pauses:
+            pauses[why] += 1
         if not self._pauses and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
         self._pauses |= {why}
@@ -576,6 +683,7 @@ class ClientConnection(asyncio.Protocol):
                 self.hub.turns.spend(len(packet.filters))
                 subscribe.on_unsubscribe(self, packet)
             case ConnectReceived(packet=packet):
+                self.hub.counters.connects_received += 1
                 is_plain = packet.properties.authentication_method is None
                 self._answer(connect.on_connect(self, packet) if is_plain else authenticate.on_connect(self, packet))
             case AuthReceived(packet=packet) if self._session is None:

@@ -6,27 +6,34 @@ import logging
 
 from mqtt_broker.node.flows.disconnect import fire
 from mqtt_broker.node.hub import Hub
-from mqtt_broker.store.ports import Due, End, StoreUnavailable
+from mqtt_broker.store.ports import Due, End, StoreError
 
 log = logging.getLogger("mqtt_broker.due")
 
 LOOK_AGAIN_S_MAX = 5.0  # also the delay after a store that did not answer
 LOOK_AGAIN_S_MIN = 0.05
+LOOK_AGAIN_CLUSTER_S = 0.5
 
 
 async def follow_due(hub: Hub) -> None:
     """Runs for as long as the node: sleeps until the next moment, or until a session with an earlier one appears."""
+    is_away = False
     while True:
         hub.due_changed.clear()
-        pause_s = LOOK_AGAIN_S_MAX
+        pause_s = look_again_s = LOOK_AGAIN_S_MAX
+        if hub.peers.follow_feed:
+            pause_s = look_again_s = LOOK_AGAIN_CLUSTER_S  # what other nodes add is not told
         try:
-            due = await hub.store.due()
-        except StoreUnavailable as problem:
-            log.warning("wills and expiries wait for the store: %s", problem)
+            due = await hub.store.due() if hub.peers.is_elder else Due()
+        except StoreError as problem:
+            if not is_away:
+                log.warning("wills and expiries wait for the store: %s", problem)
+            is_away = True
         else:
+            is_away = False
             act(hub, due)
             if due.next_at is not None:
-                pause_s = min(LOOK_AGAIN_S_MAX, max(LOOK_AGAIN_S_MIN, due.next_at - hub.store_now()))
+                pause_s = min(look_again_s, max(LOOK_AGAIN_S_MIN, due.next_at - hub.store_now()))
         with contextlib.suppress(TimeoutError):
             # Not wait_for: it may swallow a cancellation that comes together with the event, and run for ever.
             async with asyncio.timeout(pause_s):
@@ -51,6 +58,6 @@ def act(hub: Hub, due: Due) -> None:
         if session is not None and (session.outlet is not None or session.incarnation != expiry.incarnation):
             continue
         hub.counters.sessions_expired += 1
-        if session is not None:
+        if session is not None and not hub.peers.follow_feed:
             hub.forget(session)
-        hub.pump.submit(End(client_id=expiry.client_id, incarnation=expiry.incarnation))
+        hub.pump.submit(End(client_id=expiry.client_id, incarnation=expiry.incarnation, if_expired=True))

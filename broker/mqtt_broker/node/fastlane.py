@@ -42,6 +42,7 @@ SEEN_MAX = 4_096  # topics seen once: a flow is worth its making the second time
 RUN_FRAMES_MAX = 10_000  # packets; a read of 256 KiB seldom holds more
 
 QOS_0, QOS_1, PUBACK = 0x30, 0x32, 0x40  # first bytes: no DUP, no RETAIN [MQTT-3.3.1-2]
+SMALLEST_PUBLISH_BYTES = 5  # with a topic name of one character
 PUBACK_BYTES = 4
 PUBACK_HEAD = 0x4002  # type and remaining length of the short form, read as one number
 _ID = Layout(">H")
@@ -77,7 +78,18 @@ class _Flow:
     flow is known to need the slow road.
     """
 
-    __slots__ = ("alias_changes", "asks_policy", "bucket", "forms", "message", "policy", "puback", "rights", "version")
+    __slots__ = (
+        "alias_changes",
+        "as_it_came",
+        "asks_policy",
+        "bucket",
+        "forms",
+        "message",
+        "policy",
+        "puback",
+        "rights",
+        "version",
+    )
 
     def __init__(self, hub: Hub, rights: Rights, topic: str, alias_changes: int | None) -> None:
         self.rights = rights
@@ -88,6 +100,7 @@ class _Flow:
         self.alias_changes = alias_changes
         self.message: Message | None = None
         self.forms: list[_Form] = []
+        self.as_it_came: _Form | None = None  # the only form, if it is verbatim
         self.puback = (b"\x40\x02", b"")
 
 
@@ -125,6 +138,45 @@ class FastLane:
             if self._hub.congested:  # a receiver is behind: whether to go on is the caller's to say
                 break
         return position
+
+    def run_alone(self, data: bytes) -> bool:
+        """Carry out a read that is one QoS 0 packet, if it goes to its receivers as it came; False: nothing happened.
+
+        Sparse traffic is made of such reads, and what `run` spends on finding the end of a run costs each of them as
+        much as the message itself. Only for a read that begins with a packet, while no receiver is behind.
+        """
+        size = len(data)
+        if size < SMALLEST_PUBLISH_BYTES or data[0] != QOS_0 or size > self._packet_bytes_max:
+            return False
+        length, body = data[1], 2
+        if length >= 0x80:
+            if not 0 < data[2] < 0x80:  # longer than it needs to be [MQTT-1.5.5-1], or longer than two bytes
+                return False
+            length, body = length & 0x7F | data[2] << 7, 3
+        if body + length != size:
+            return False
+        payload = body + 2 + (data[body] << 8 | data[body + 1])
+        flow = self._flows_qos0.get(data[body:payload])
+        if flow is None or flow.as_it_came is None or not self._holds(flow) or self._client.order:
+            return False
+        if self._version is ProtocolVersion.V5:
+            if payload >= size or data[payload]:
+                return False
+            payload += 1
+        self._forward_alone(flow, flow.as_it_came, data, payload)
+        return True
+
+    def _forward_alone(self, flow: _Flow, form: _Form, data: bytes, payload: int) -> None:
+        sent = 0
+        for session in form.sessions:
+            outlet = session.outlet
+            if outlet is None:
+                continue  # offline: nothing is promised to QoS 0
+            if outlet.forward_qos0_alone(data):
+                sent += 1
+            elif flow.message is not None:
+                self._offer(flow.message, form, outlet, [data[payload:]])
+        self._count(1, sent, len(data) - payload)
 
     # PUBLISH ---------------------------------------------------------------------------------------------------------
 
@@ -187,7 +239,7 @@ class FastLane:
             while stop <= last and starts_with(head, stop):
                 stop += size
         count = (stop - start) // size
-        self._hub.counters.messages_received += count
+        sent = 0
         payloads: list[bytes] = []
         for form in flow.forms:
             if form.verbatim:
@@ -201,9 +253,12 @@ class FastLane:
                 outlet = session.outlet
                 if outlet is None:
                     continue  # offline: nothing is promised to QoS 0
-                if not outlet.forward_qos0(frames, frame_bytes, count):
+                if outlet.forward_qos0(frames, frame_bytes):
+                    sent += count
+                else:
                     payloads = payloads or [data[at + payload_at : at + size] for at in range(start, stop, size)]
                     self._offer(template, form, outlet, payloads)
+        self._count(count, sent, size - payload_at)
         return stop
 
     def _run_qos1(
@@ -227,8 +282,8 @@ class FastLane:
             position += size
         if not ids:
             return start
-        count = len(ids)
-        self._hub.counters.messages_received += count
+        count, sent = len(ids), 0
+        self._hub.counters.other_packets_sent += count
         opening, closing = flow.puback
         self._client.connection.acknowledge(opening + (closing + opening).join(ids) + closing)
         self._client.wrote()
@@ -238,15 +293,28 @@ class FastLane:
             if form.qos:
                 bodies = [form.after_id + payload for payload in payloads] if form.after_id else payloads
                 for session in form.sessions:
-                    self._send_qos1(template, form, session, before, bodies, frame_bytes, payloads)
+                    sent += self._send_qos1(template, form, session, before, bodies, frame_bytes, payloads)
                 continue
             before += form.after_id
             frames = before + before.join(payloads)
             for session in form.sessions:
                 outlet = session.outlet
-                if outlet is not None and not outlet.forward_qos0(frames, frame_bytes, count):
+                if outlet is None:
+                    continue
+                if outlet.forward_qos0(frames, frame_bytes):
+                    sent += count
+                else:
                     self._offer(template, form, outlet, payloads)
+        self._count(count, sent, size - payload_at)
         return position
+
+    def _count(self, received: int, sent: int, payload_bytes: int) -> None:
+        """One run: messages that came, copies that went out, each with that much payload."""
+        counters = self._hub.counters
+        counters.messages_received += received
+        counters.messages_sent += sent
+        counters.payload_bytes_received += received * payload_bytes
+        counters.payload_bytes_sent += sent * payload_bytes
 
     def _send_qos1(
         self,
@@ -257,17 +325,18 @@ class FastLane:
         bodies: list[bytes],
         frame_bytes: int,
         payloads: list[bytes],
-    ) -> None:
-        """As many as the window takes at once; the rest waits in the outlet like everybody's."""
+    ) -> int:
+        """As many as the window takes at once, which it returns; the rest waits in the outlet like everybody's."""
         outlet = session.outlet
         if outlet is None:
-            return
+            return 0
         ids = outlet.begin_forgettable(len(bodies), frame_bytes)
         if ids:
             frames = [before + _ID_BYTES[i] + body for i, body in zip(ids, bodies, strict=False)]
-            outlet.forward_qos1(b"".join(frames), frame_bytes, len(ids))
+            outlet.forward_qos1(b"".join(frames), frame_bytes)
         if len(ids) < len(bodies):
             self._offer(template, form, outlet, payloads[len(ids) :])
+        return len(ids)
 
     def _offer(self, template: Message, form: _Form, outlet: Outlet, payloads: list[bytes]) -> None:
         """The outlet is not idle: these wait in it, as the slow road's would."""
@@ -290,7 +359,7 @@ class FastLane:
                     qos=form.qos,
                     retain=False,
                     identifiers=form.identifiers,
-                    decided_under=self._hub.revision,
+                    decided_under=self._hub.decisions,
                 )
             )
 
@@ -313,6 +382,7 @@ class FastLane:
         if not outlet.finish_forgettable(ids):
             ids = ids[:1]
             outlet.finish_forgettable(ids)
+        self._hub.counters.other_packets_received += len(ids)
         if self._hub.group_backlog and self._client.session.has_shared:
             groups.wake_all(self._hub, self._client.session)
         return start + len(ids) * PUBACK_BYTES
@@ -369,21 +439,27 @@ class FastLane:
         flow = _Flow(hub, session.rights, packet.topic, self._client.connection.alias_changes if aliased else None)
         if not self._may_be_cached(packet):
             return flow
-        message = from_publish(packet, session.client_id, session.facts.username, 0.0, 0)
+        message = from_publish(packet, session.facts, 0.0, 0)
         plan = hub.plan(message)
+        if plan is None:
+            return flow
         flow.asks_policy = any(subscription.has_exceptions for _, subscription in hub.tree.match(packet.topic))
         if plan.groups or any(self._needs_store(receiver) for receiver in plan.receivers):
             return flow
         flow.forms = self._forms(packet, frame, plan.receivers)
+        if len(flow.forms) == 1 and flow.forms[0].verbatim:
+            flow.as_it_came = flow.forms[0]
         flow.message = replace(message, payload=b"")
         if not plan.receivers and self._version is ProtocolVersion.V5:
             flow.puback = (b"\x40\x03", bytes((ReasonCode.NO_MATCHING_SUBSCRIBERS,)))
         return flow
 
     def _may_be_cached(self, packet: Publish) -> bool:
-        """False if each message of this kind needs a look: at its lifetime, topic or right, or at a full receiver."""
+        """False if each message of its kind needs a look: at lifetime, payload, topic or right, or a full receiver."""
         limits = self._hub.settings.mqtt
         if packet.properties.message_expiry_interval is not None or (packet.qos and limits.queue.overflow == "Reject"):
+            return False
+        if limits.validate_payload_format and packet.properties.payload_format_indicator:
             return False
         if packet.qos > limits.maximum_qos:  # [MQTT-3.2.2-11]: the slow road ends the connection
             return False
@@ -395,7 +471,7 @@ class FastLane:
 
     def _needs_store(self, receiver: Receiver) -> bool:
         session = self._hub.sessions.get(receiver.client_id)
-        return session is None or (receiver.qos > 0 and session.is_persistent)
+        return session is None or session.owner is not None or (receiver.qos > 0 and session.is_persistent)
 
     def _forms(self, packet: Publish, frame: bytes, receivers: Sequence[Receiver]) -> list[_Form]:
         """Receivers grouped by how their copy looks: QoS, protocol version, identifiers."""

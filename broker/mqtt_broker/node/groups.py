@@ -6,14 +6,16 @@ the group's queue and members take them as their windows have room. A group of t
 """
 
 from collections.abc import Iterable
+from functools import partial
 
+from mqtt_api.policy import NO_LIMITS
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.live import LiveSession
 from mqtt_broker.node.outlet import UNDECIDED, Delivery
 from mqtt_broker.routing.delivery import SharedMatch
 from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import Subscription
-from mqtt_broker.store.ports import Result, Take, Taken
+from mqtt_broker.store.ports import Accept, GroupTarget, Result, Take, Taken
 
 TAKE_MAX = 64  # entries one member takes at once, so that a backlog is spread over the group
 
@@ -28,7 +30,18 @@ def is_stored(hub: Hub, match: SharedMatch) -> bool:
     if hub.group_backlog.get(key) or key in hub.group_taking:
         return True  # what waits there must leave first, or order is lost
     sessions = hub.sessions
-    return any((s := sessions.get(client_id)) is not None and s.is_persistent for client_id, _ in match.members)
+    known = (session for client_id, _ in match.members if (session := sessions.get(client_id)) is not None)
+    return any(session.is_persistent or session.owner is not None for session in known)
+
+
+def target(hub: Hub, match: SharedMatch) -> GroupTarget:
+    """The group's queue in the store, and who is to be told that there is something in it."""
+    return GroupTarget(
+        group=match.group,
+        filter=match.filter,
+        bounds=hub.bounds_for(NO_LIMITS),
+        wakes=hub.peers.nodes_of(client_id for client_id, _ in match.members),
+    )
 
 
 def note_stored(hub: Hub, key: tuple[str, str]) -> None:
@@ -41,14 +54,14 @@ def note_stored(hub: Hub, key: tuple[str, str]) -> None:
     wake(hub, key)
 
 
-def deliver(hub: Hub, message: Message, match: SharedMatch, revision: int) -> None:
-    """One copy to one member from memory (MQTT 5.0, 4.8.2). `revision` is the policy the match was made under."""
+def deliver(hub: Hub, message: Message, match: SharedMatch, decisions: int) -> None:
+    """One copy to one member from memory (MQTT 5.0, 4.8.2). `decisions`: those that the match was made under."""
     key = (match.group, match.filter)
     member = _pick(hub, key, message, match.members)
     if member is None:
         hub.drop("no_receiver", 1)
     else:
-        _send(hub, message, key, member, revision)
+        _send(hub, message, key, member, decisions)
 
 
 def wake(hub: Hub, key: tuple[str, str]) -> None:
@@ -124,26 +137,38 @@ def redeliver(hub: Hub, deliveries: Iterable[Delivery]) -> None:
     for delivery in deliveries:
         assert delivery.group is not None
         message, key = delivery.message, delivery.group
-        member = _pick(hub, key, message, _permitted(hub, message, hub.tree.members(*key)))
+        members = _permitted(hub, message, hub.tree.members(*key))
+        match = SharedMatch(*key, tuple(members))
+        if message.qos and is_stored(hub, match):  # somebody elsewhere may take it
+            stored = target(hub, match)
+            hub.pump.submit(Accept(message=message, groups=(stored,)), partial(_stored_again, hub, key))
+            continue
+        member = _pick(hub, key, message, members)
         if member is None:
             hub.drop("no_receiver", 1)
         else:
-            _send(hub, message, key, member, hub.revision)
+            _send(hub, message, key, member, hub.decisions)
+
+
+def _stored_again(hub: Hub, key: tuple[str, str], _: Result) -> None:
+    note_stored(hub, key)
 
 
 def _permitted(hub: Hub, message: Message, members: Iterable[Member]) -> list[Member]:
-    """Without those whom a deny rule keeps from this topic; a plan has left them out already."""
-    return [m for m in members if not m[1].has_exceptions or hub.may_receive(message.topic, *m)]
+    """Those who may have this topic by the policy of now, whether or not their subscriptions were decided by it yet."""
+    return [member for member in members if hub.may_receive(message.topic, *member)]
 
 
-def _send(hub: Hub, message: Message, key: tuple[str, str], member: Member, revision: int) -> None:
+def _send(hub: Hub, message: Message, key: tuple[str, str], member: Member, decisions: int) -> None:
     client_id, subscription = member
     outlet = hub.sessions[client_id].outlet
-    assert outlet is not None
+    if outlet is None:
+        hub.peers.post_shared(message, key, client_id, subscription)
+        return
     qos = min(message.qos, subscription.qos)  # [MQTT-4.8.2-3]
     identifiers = subscription.identifiers
     retain = message.retain and subscription.retain_as_published
-    delivery = Delivery(message, qos, retain, identifiers, revision, group=key)
+    delivery = Delivery(message, qos, retain, identifiers, decisions, group=key)
     if qos:
         outlet.offer(delivery)
     else:
@@ -152,14 +177,21 @@ def _send(hub: Hub, message: Message, key: tuple[str, str], member: Member, revi
 
 def _pick(hub: Hub, key: tuple[str, str], message: Message, members: Iterable[Member]) -> Member | None:
     """A connected member that takes packets of this size, one with room before one without."""
+    members = list(members)
     connected = [member for member in _connected(hub, members) if _fits(hub, message, member)]
-    ready = [member for member in connected if _room(hub, member[0])] or connected
+    ready = [member for member in connected if _room(hub, member[0])]
+    ready += _connected_elsewhere(hub, members)
+    ready = ready or connected
     chosen = hub.picker.pick(key, [client_id for client_id, _ in ready])
     return next((member for member in ready if member[0] == chosen), None)
 
 
 def _connected(hub: Hub, members: Iterable[Member]) -> list[Member]:
     return [m for m in members if (s := hub.sessions.get(m[0])) is not None and s.outlet is not None]
+
+
+def _connected_elsewhere(hub: Hub, members: Iterable[Member]) -> list[Member]:
+    return [m for m in members if (s := hub.sessions.get(m[0])) is not None and s.owner is not None]
 
 
 def _fits(hub: Hub, message: Message, member: Member) -> bool:

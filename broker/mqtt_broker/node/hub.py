@@ -6,7 +6,7 @@ receives is routing's, who may is the policy's, what is durable is the store's.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -15,26 +15,35 @@ from mqtt_api.node_settings import NodeSettings, QueueSettings
 from mqtt_api.policy import NO_LIMITS, ClientLimits, Facts, Policy, Principal, Rights
 from mqtt_broker.auth.authorize import RightsCache
 from mqtt_broker.auth.passwords import PasswordVerifier
+from mqtt_broker.node.clock import boottime
 from mqtt_broker.node.counters import Counters, DropReason
 from mqtt_broker.node.live import LiveSession
 from mqtt_broker.node.outlet import Delivery, Outlet
 from mqtt_broker.node.overload import Overload
+from mqtt_broker.node.peers.port import Alone, Peers
 from mqtt_broker.node.pump import CommitPump
 from mqtt_broker.node.sys_topics import SysTopics
 from mqtt_broker.node.timers import TimingWheel
 from mqtt_broker.node.turns import Turns
-from mqtt_broker.routing.delivery import Plan, Receiver, plan
+from mqtt_broker.routing.delivery import Plan, Planning, Receiver, plan
 from mqtt_broker.routing.retained import RetainedIndex
 from mqtt_broker.routing.shared import MemberPicker
 from mqtt_broker.routing.tree import SubscriptionTree
 from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import QueueBounds, SessionRecord, Subscription
-from mqtt_broker.store.ports import Membership, Store
+from mqtt_broker.store.ports import Membership, Result, Store
 
 if TYPE_CHECKING:
     from mqtt_broker.node.client import ClientConnection
 
 log = logging.getLogger("mqtt_broker.node")
+
+RECEIVERS_AT_ONCE_MAX = 1_000  # matches that are planned, written and delivered in one go: some milliseconds
+MATCHES_PER_SLICE = 512
+MATCHES_PER_EFFORT = 32
+# How much of it costs as much as one unit of `turns`, some 50 µs.
+ROUTES_PER_EFFORT = 16  # subscriptions taken out of the tree
+RULES_PER_EFFORT = 10  # rules resolved for one client
 
 NO_POLICY = Policy()  # no rule means no: what holds before the first policy was seen
 
@@ -57,6 +66,7 @@ class Hub:
     ) -> None:
         self.settings = settings
         self.store = store
+        self.membership = membership
         self.passwords = passwords
         self.counters = Counters()
         self.sessions: dict[str, LiveSession] = {}
@@ -70,10 +80,15 @@ class Hub:
         self.sys_topics = SysTopics(asyncio.get_running_loop().time())
         self.retained_planned: dict[str, int] = {}
         self.retained_plans = 0
+        self.retained_under_way = 0  # planned, and not answered by the store
         self.picker = MemberPicker()
         self.group_backlog: dict[tuple[str, str], int] = {}
         self.group_taking: set[tuple[str, str]] = set()
         self.policy: Policy | None = None
+        self.next_policy: Policy | None = None
+        self.is_deciding = False
+        self.revision = -1
+        self.decisions = 0
         self.congested: dict[Outlet, None] = {}
         self.buffered_bytes = 0
         self.overload = Overload()
@@ -82,22 +97,28 @@ class Hub:
         self.wheel = TimingWheel(self.loop.time())
         self.due_changed = asyncio.Event()
         self.fenced = asyncio.Event()
+        self.fenced_because = ""
         self.nobody_left = asyncio.Event()
-        self.pump = CommitPump(store, membership, self._on_fenced)
+        self.pump = CommitPump(store, membership, self.fence)
+        self.peers: Peers = Alone()
+        self.lease_ends_at = float("inf")  # boottime
+        self.is_frozen = False
         self.turns = Turns(self.loop)
+        self.spreading: set[asyncio.Task[Result]] = set()
+        self._leaving: dict[str, Iterator[int]] = {}
         self._dirty: list[ClientConnection] = []
         self._rights = RightsCache()
 
     # Policy ----------------------------------------------------------------------------------------------------------
 
-    @property
-    def revision(self) -> int:
-        """The policy revision in force; -1: none was ever seen, and everybody is refused [D8]."""
-        return -1 if self.policy is None else self.policy.revision
+    # `policy` decides whatever is asked from now on; None: none was ever seen, and everybody is refused [D8].
+    # `revision` is the one that every session was decided by; -1 before the first. `decisions` grows whenever sessions
+    # were decided: what a plan or a delivery says under an older number is asked again when it takes effect [D9].
 
     def swap_policy(self, policy: Policy) -> None:
         """One assignment changes what holds. Sessions are decided again by the caller (policy_feed.py)."""
         self.policy = policy
+        self.decisions += 1
 
     def principal(self, facts: Facts) -> Principal | None:
         return None if self.policy is None or facts.anonymous else self.policy.principals.get(facts.username)
@@ -105,6 +126,11 @@ class Hub:
     def rights_of(self, facts: Facts) -> Rights:
         """The rights of these facts under the policy in force; with no policy, those of an empty one: none."""
         return self._rights.rights(self.policy or NO_POLICY, facts)
+
+    @property
+    def rules_resolved(self) -> int:
+        """How many rules `rights_of` had to go through since the start: what asking it cost."""
+        return self._rights.rules_resolved
 
     def refreshed(self, facts: Facts) -> Facts:
         """The facts with what the policy in force says of their principal."""
@@ -129,25 +155,49 @@ class Hub:
     def adopt(self, record: SessionRecord) -> LiveSession:
         """Know this session from now on: register it and route to its subscriptions that are not muted."""
         session = LiveSession(record, self.rights_of, self.limits_of(record.facts))
+        if record.owner != self.settings.node:
+            session.owner = record.owner
+        for _ in self._leaving.get(record.client_id, ()):
+            pass  # what leads to the session before it must not lead to this one
         known = self.sessions.get(record.client_id)
+        before = {} if known is None else known.subscriptions
         self.sessions[record.client_id] = session
-        gone = [] if known is None else [key for key in known.subscriptions if key not in session.subscriptions]
+        gone = [key for key in before if key not in session.subscriptions]
         for key in gone:
             self.tree.remove(record.client_id, key)
         for subscription in session.subscriptions.values():
-            self.route(session, subscription)
+            if before.get(subscription.key) == subscription:
+                self.tree.renew(subscription.filter)  # whoever keeps an answer knows the session of before by it
+            else:
+                self.route(session, subscription)
         for key in gone:
             self._left_group(key)
         return session
 
     def forget(self, session: LiveSession) -> None:
-        """The session ended: no route leads to it any more. One that another has replaced already is left alone."""
+        """The session ended: nothing is delivered to it any more. One that another has replaced already is left alone.
+
+        Its routes are taken out in slices; until then they lead to nobody. `left` tells when they are gone.
+        """
         if self.sessions.get(session.client_id) is not session:
             return
         del self.sessions[session.client_id]
-        for key in session.subscriptions:
-            self.tree.remove(session.client_id, key)
+        slices = self._unroute_all(session.client_id, list(session.subscriptions))
+        self._leaving[session.client_id] = slices
+        self.turns.run(slices)
+
+    async def left(self, client_id: str) -> None:
+        """Return when no route leads to an earlier session of this client id."""
+        while client_id in self._leaving:
+            await self.turns.next()
+
+    def _unroute_all(self, client_id: str, keys: Collection[tuple[str, str | None]]) -> Iterator[int]:
+        for count, key in enumerate(keys, 1):
+            self.tree.remove(client_id, key)
             self._left_group(key)
+            if count % ROUTES_PER_EFFORT == 0:
+                yield 1
+        del self._leaving[client_id]
 
     def _left_group(self, key: tuple[str, str | None]) -> None:
         """A group ends with its last subscription, and what waits for it with it."""
@@ -175,9 +225,27 @@ class Hub:
     def store_now(self) -> float:
         return self.store.now()
 
-    def plan(self, message: Message) -> Plan:
-        """Who receives this message, by the subscriptions and rights of this moment."""
-        return plan(message, self.tree.match(message.topic), lambda *match: self.may_receive(message.topic, *match))
+    def plan(self, message: Message) -> Plan | None:
+        """Who receives this message, by the subscriptions and rights of this moment.
+
+        None: so many that it is not for one loop turn to say (spread.py).
+        """
+        matches = self.tree.match_some(message.topic, RECEIVERS_AT_ONCE_MAX)
+        if matches is None:
+            return None
+        return plan(message, matches, lambda *match: self.may_receive(message.topic, *match))
+
+    async def plan_at_leisure(self, message: Message) -> Plan:
+        """`plan` for any number of receivers, in slices between which others have their turn."""
+        planning = Planning(message, lambda *match: self.may_receive(message.topic, *match))
+        for matches in self.tree.walk(message.topic):
+            for start in range(0, len(matches), MATCHES_PER_SLICE):
+                planning.add(matches[start : start + MATCHES_PER_SLICE])
+                self.turns.spend(MATCHES_PER_SLICE // MATCHES_PER_EFFORT)
+                await self.turns.share()
+            self.turns.spend(4)
+            await self.turns.share()
+        return planning.plan()
 
     def may_receive(self, topic: str, client_id: str, subscription: Subscription) -> bool:
         """The decision at delivery, for a subscription that a deny rule overlaps."""
@@ -187,11 +255,11 @@ class Hub:
         return session.rights.may_receive(topic, subscription.qos, subscription.group).allowed
 
     def deliver(
-        self, message: Message, receivers: Iterable[Receiver], sequences: dict[str, int], revision: int
+        self, message: Message, receivers: Iterable[Receiver], sequences: dict[str, int], decisions: int
     ) -> None:
         """Hand over to connected receivers. `sequences` has the queue position where the store holds a copy.
 
-        `revision` is the policy the plan was made under: an outlet decides again if it is not the one in force.
+        `decisions` are those the plan was made under: an outlet decides again if others were taken since.
         """
         for receiver in receivers:
             session = self.sessions.get(receiver.client_id)
@@ -199,7 +267,7 @@ class Hub:
             if outlet is None:
                 continue
             sequence = sequences.get(receiver.client_id, 0)
-            delivery = Delivery(message, receiver.qos, receiver.retain, receiver.identifiers, revision, sequence)
+            delivery = Delivery(message, receiver.qos, receiver.retain, receiver.identifiers, decisions, sequence)
             if receiver.qos == 0:
                 outlet.offer_qos0(delivery)
             elif sequence:
@@ -220,6 +288,7 @@ class Hub:
 
     def note_retained_planned(self, topic: str) -> None:
         """A retained publish to this topic is under way: a subscriber that is routed already gets it live."""
+        self.retained_under_way += 1
         self.retained_plans += 1
         self.retained_planned[topic] = self.retained_plans
 
@@ -230,11 +299,19 @@ class Hub:
 
     def dirty(self, connection: "ClientConnection") -> None:
         """This connection has bytes to send: it is written once, at the end of the loop turn."""
-        if not self._dirty:
+        if not self._dirty and not self.is_frozen:
             self.loop.call_soon(self._flush)
         self._dirty.append(connection)
 
+    def may_write(self) -> bool:
+        """True while this node is who it was. Asked after reading and before anything is written [D6]."""
+        if boottime() >= self.lease_ends_at:
+            self.freeze()
+        return not self.is_frozen
+
     def _flush(self) -> None:
+        if not self.may_write():
+            return
         connections, self._dirty = self._dirty, []
         for connection in connections:
             try:
@@ -243,6 +320,55 @@ class Hub:
                 log.exception("a connection could not be written")
                 connection.abort()
 
-    def _on_fenced(self, why: str) -> None:
-        log.critical("fenced out of the store, closing every connection: %s", why, extra={"event": "node.fenced"})
+    def sys_totals(self) -> dict[str, float]:
+        """What is told to the other nodes, for sums over the cluster."""
+        counters = self.counters
+        return {
+            "connections": len(self.connections),
+            "messages_received": counters.messages_received,
+            "messages_sent": counters.messages_sent,
+            "messages_dropped": counters.messages_dropped,
+            "bytes_received": counters.bytes_received,
+            "bytes_sent": counters.bytes_sent,
+        }
+
+    # Whether this node may act ---------------------------------------------------------------------------------------
+
+    def freeze(self) -> None:
+        """The lease has run out: nothing is read, nothing is written, nobody's keep-alive runs. Idempotent.
+
+        Who is not connected yet is answered all the same: with a refusal (flows/connect.py).
+        """
+        if not self.is_frozen:
+            self.is_frozen = True
+            for client in self.all_connections:
+                client.freeze()
+
+    def thaw(self) -> None:
+        """The store says that this node still is who it was: go on where it stopped."""
+        self.is_frozen = False
+        if self._dirty:
+            self.loop.call_soon(self._flush)
+        for client in self.all_connections:
+            client.thaw()
+
+    def fence(self, why: str) -> None:
+        """Somebody else may act in this node's place now: not a byte leaves it any more. It stops. Idempotent."""
+        if self.fenced.is_set():
+            return
+        log.critical(
+            "this node may not act any more, all %d connections are closed: %s",
+            len(self.all_connections),
+            why,
+            extra={"event": "node.fenced", "fields": {"why": why}},
+        )
+        self.freeze()
+        for client in list(self.all_connections):
+            client.sever()
+        self.fenced_because = why
         self.fenced.set()
+
+    def abort_all(self, why: str) -> None:
+        """Cut every connection without a word: whatever could be said is not known to be true any more."""
+        for client in list(self.all_connections):
+            client.cut(why)

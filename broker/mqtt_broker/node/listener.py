@@ -158,8 +158,11 @@ class Listener:
                     await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue  # a client that left the queue again is nobody's fault
             peer = plain_address(str(address[0]))
+            self.hub.counters.connections_opened += 1
             if self._rate is not None:
-                await asyncio.sleep(self._rate.take(1, loop.time()))  # those behind wait in the kernel's queue
+                delay_s = self._rate.take(1, loop.time())
+                self.hub.counters.connections_delayed += delay_s > 0
+                await asyncio.sleep(delay_s)  # those behind wait in the kernel's queue
             if len(self.connections) >= self.settings.max_connections:
                 self.hub.counters.connections_refused += 1
                 log.info("listener %s is full (%d): refused %s", self.name, self.settings.max_connections, peer)

@@ -16,7 +16,7 @@ from mqtt_broker.wire.packets import Will
 
 
 class LiveSession:
-    """One session known to this node, connected (`outlet` set) or not."""
+    """One session known to this node: connected here (`outlet` set), to another node (`owner`), or to none."""
 
     __slots__ = (
         "_resolve",
@@ -31,6 +31,7 @@ class LiveSession:
         "incarnation",
         "limits",
         "outlet",
+        "owner",
         "protocol_version",
         "subscriptions",
         "will",
@@ -53,6 +54,7 @@ class LiveSession:
         self._shared = sum(s.group is not None for s in record.subscriptions)
         self.inbound = InboundIds(record.inbound_qos2)
         self.outlet: Outlet | None = None
+        self.owner: str | None = None
 
     @property
     def rights(self) -> Rights:

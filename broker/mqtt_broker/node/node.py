@@ -4,22 +4,25 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from pathlib import Path
 
-from mqtt_api.node_settings import ListenerSettings, NodeSettings
+from mqtt_api.node_settings import ListenerSettings, NodeSettings, RedisSettings
 from mqtt_broker.auth.passwords import PasswordVerifier
 from mqtt_broker.node.admin import Admin
+from mqtt_broker.node.drain import follow_balance, send_all_away
 from mqtt_broker.node.due import follow_due
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.listener import Listener, ListenError
-from mqtt_broker.node.policy_feed import PolicyFeed
+from mqtt_broker.node.peers.cluster import Cluster
+from mqtt_broker.node.policy_feed import PolicyFeed, offer
 from mqtt_broker.node.sys_publisher import follow_sys
 from mqtt_broker.node.tls import TLSConfigError
 from mqtt_broker.node.watch import changes
 from mqtt_broker.settings import SettingsError, read_settings
 from mqtt_broker.store.embedded import EmbeddedStore
-from mqtt_broker.store.ports import Store
+from mqtt_broker.store.ports import Snapshot, Store
+from mqtt_broker.store.redis.store import RedisStore
 from mqtt_broker.wire.reasons import ReasonCode
 
 log = logging.getLogger("mqtt_broker.node")
@@ -57,21 +60,54 @@ class Node:
         self._stop.set()
 
     async def run(self) -> None:
-        settings = self._settings
-        store: Store = await EmbeddedStore.open(settings.store, bytes_max=settings.store_bytes_max)
-        try:
-            membership = await store.join(settings.node, settings.world)
-            passwords = PasswordVerifier(PASSWORD_THREADS, PASSWORDS_WAITING_MAX)
-            hub = Hub(settings, store, membership, passwords)
+        if isinstance(self._settings.store, str):
+            await self._run_alone(self._settings.store)
+        else:
+            await self._run_among_others(self._settings.store)
+
+    async def _run_alone(self, url: str) -> None:
+        store = await EmbeddedStore.open(url, bytes_max=self._settings.store_bytes_max)
+        async with self._joined(store) as hub:
             await _load(hub)
-            await self._serve(hub)
-            passwords.close()
+            feed = PolicyFeed(hub, Path(hub.settings.policy_file))
+            await feed.read()
+            await self._serve(hub, feed)
+
+    async def _run_among_others(self, settings: RedisSettings) -> None:
+        store = await RedisStore.open(settings)
+        async with self._joined(store) as hub:
+
+            async def offer_policy(document: bytes) -> None:
+                await offer(hub, document, "the policy in the store")
+                await hub.turns.next()
+                self._announce(hub)
+
+            cluster = Cluster(hub, store, hub.membership, settings, self.stop, offer_policy)
+            hub.peers = cluster
+            snapshot = await _load(hub)
+            await cluster.start(snapshot)
+            await cluster.read_policy()
+            for name, work in cluster.tasks():
+                self._start(work, name)
+            await self._serve(hub, None)
+            await cluster.leave()
+
+    @contextlib.asynccontextmanager
+    async def _joined(self, store: Store) -> AsyncIterator[Hub]:
+        """A hub whose store knows this node. Raises StoreError."""
+        passwords = PasswordVerifier(PASSWORD_THREADS, PASSWORDS_WAITING_MAX)
+        try:
+            membership = await store.join(self._settings.node, self._settings.world)
+            yield Hub(self._settings, store, membership, passwords)
         finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            passwords.close()
             await store.close()
 
-    async def _serve(self, hub: Hub) -> None:
-        feed = PolicyFeed(hub, Path(hub.settings.policy_file))
-        feed.read()
+    async def _serve(self, hub: Hub, feed: PolicyFeed | None) -> None:
+        """`feed` None: the policy comes through the store."""
         admin = Admin(hub, lambda: list(self._listeners.values()), lambda: bool(self._due_listeners))
         try:
             self._open_listeners(hub, hub.settings.listeners)
@@ -84,6 +120,7 @@ class Node:
         self._start(_tick(hub), "tick")
         self._start(follow_sys(hub), "sys")
         self._start(_measure(hub), "overload")
+        self._start(follow_balance(hub), "balance")
         self._start(self._watch(hub, feed), "watch")
         self._start(self._retry_listeners(hub), "listeners")
         gc.freeze()  # what is here now stays: the collector need not look at it again
@@ -113,7 +150,8 @@ class Node:
         if self._announced:
             return
         if hub.policy is None:
-            log.warning("waiting for a policy at %s", hub.settings.policy_file, extra={"event": "node.waiting"})
+            where = hub.settings.policy_file or "the store"
+            log.warning("waiting for a policy at %s", where, extra={"event": "node.waiting"})
             return
         self._announced = True
         ports = {listener.name: listener.port for listener in self._listeners.values()}
@@ -136,17 +174,20 @@ class Node:
             await listener.close()
 
     def _watched_files(self) -> list[str]:
-        files = [str(self._file), self._settings.policy_file]
+        files = [str(self._file)]
+        if self._settings.policy_file:
+            files.append(self._settings.policy_file)
         for listener in self._settings.listeners:
             if listener.tls is not None:
                 tls = listener.tls
                 files += [tls.certificate_file, tls.key_file, *tls.client_ca_files, *tls.crl_files]
         return files
 
-    async def _watch(self, hub: Hub, feed: PolicyFeed) -> None:
+    async def _watch(self, hub: Hub, feed: PolicyFeed | None) -> None:
         async for _ in changes(self._watched_files, self._stop):
             await self._apply_settings(hub)
-            feed.read()
+            if feed is not None:
+                await feed.read()
             self._announce(hub)
             for listener in self._listeners.values():
                 await listener.reload_tls()
@@ -224,10 +265,9 @@ class Node:
         hub.draining = True
         hub.nobody_left.clear()
         await self._close_listeners()
-        for client in list(hub.all_connections):
-            client.end(ReasonCode.SERVER_SHUTTING_DOWN, planned_stop=True)
         if hub.fenced.is_set():
             return
+        await send_all_away(hub)
         try:
             async with asyncio.timeout(DRAIN_S_MAX):
                 await _settled(hub)
@@ -246,7 +286,7 @@ async def _settled(hub: Hub) -> None:
         await hub.nobody_left.wait()
 
 
-async def _load(hub: Hub) -> None:
+async def _load(hub: Hub) -> Snapshot:
     """Know every session, retained topic and group backlog before the first client is let in."""
     snapshot = await hub.store.load()
     for record in snapshot.sessions:
@@ -257,6 +297,7 @@ async def _load(hub: Hub) -> None:
         hub.group_backlog[(group, topic_filter)] = count
     if snapshot.sessions:
         log.info("%d sessions and %d retained topics loaded", len(snapshot.sessions), len(snapshot.retained_topics))
+    return snapshot
 
 
 async def _measure(hub: Hub) -> None:

@@ -10,13 +10,15 @@ from mqtt_broker.node.pump import CommitPump
 from mqtt_broker.store.ports import Operation, Result
 
 Effect = Callable[[], None]
+Gate = Callable[[Result, Effect], None]
 
 
 class _Slot:
-    __slots__ = ("effect",)
+    __slots__ = ("effect", "size")
 
-    def __init__(self, effect: Effect | None) -> None:
+    def __init__(self, effect: Effect | None, size: int = 0) -> None:
         self.effect = effect
+        self.size = size
 
 
 NOTHING: deque[_Slot] = deque()  # stays empty: most connections wait for nothing, and a deque of their own is 760 bytes
@@ -25,50 +27,77 @@ NOTHING: deque[_Slot] = deque()  # stays empty: most connections wait for nothin
 class OrderedEffects:
     """The effects of one connection, run head first as they become ready."""
 
-    __slots__ = ("_low", "_on_low", "_pump", "_slots")
+    __slots__ = ("_low", "_low_bytes", "_on_low", "_pump", "_slots", "waiting_bytes")
 
     def __init__(self, pump: CommitPump) -> None:
         self._pump = pump
         self._slots = NOTHING
-        self._low = 0
+        self.waiting_bytes = 0
+        self._low = self._low_bytes = 0
         self._on_low: Effect | None = None
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    def run(self, effect: Effect) -> None:
-        """Run now, or behind what still waits."""
+    def run(self, effect: Effect, *, size: int = 0) -> None:
+        """Run now, or behind what still waits; `size` bytes wait with it."""
         if self._slots:
-            self._append(_Slot(effect))
+            self.waiting_bytes += size
+            self._append(_Slot(effect, size))
         else:
             effect()
 
-    def commit(self, operation: Operation, effect: Callable[[Result], None]) -> None:
-        """Write the operation; run `effect(result)` when it is durable and everything before it has run."""
-        slot = _Slot(None)
+    def commit(
+        self, operation: Operation, effect: Callable[[Result], None], gate: Gate | None = None, *, size: int = 0
+    ) -> None:
+        """Write the operation; run `effect(result)` when it is durable and everything before it has run.
+
+        `size` bytes wait with it.
+        `gate(result, call)` calls when the effect may happen, if being durable is not enough.
+        """
+        slot = _Slot(None, size)
+        self.waiting_bytes += size
         self._append(slot)
 
-        def durable(result: Result) -> None:
+        def ready(result: Result) -> None:
             slot.effect = lambda: effect(result)
             self._drain()
 
+        def durable(result: Result) -> None:
+            if gate is None:
+                ready(result)
+            else:
+                gate(result, lambda: ready(result))
+
         self._pump.submit(operation, durable)
+
+    def hold(self) -> Callable[[Effect], None]:
+        """Take a place in the order now; whatever comes later waits until the answer is called with the effect."""
+        slot = _Slot(None)
+        self._append(slot)
+
+        def ready(effect: Effect) -> None:
+            slot.effect = effect
+            self._drain()
+
+        return ready
 
     def _append(self, slot: _Slot) -> None:
         if self._slots is NOTHING:
             self._slots = deque()
         self._slots.append(slot)
 
-    def when_below(self, count: int, call: Effect) -> None:
-        """Call once, as soon as fewer than `count` effects wait."""
-        self._low, self._on_low = count, call
+    def when_below(self, count: int, size: int, call: Effect) -> None:
+        """Call once, as soon as fewer than `count` effects wait, and fewer than `size` bytes with them."""
+        self._low, self._low_bytes, self._on_low = count, size, call
 
     def _drain(self) -> None:
         slots = self._slots
         while slots and slots[0].effect is not None:
-            effect = slots.popleft().effect
-            assert effect is not None
-            effect()
-        if self._on_low is not None and len(slots) < self._low:
+            slot = slots.popleft()
+            self.waiting_bytes -= slot.size
+            assert slot.effect is not None
+            slot.effect()
+        if self._on_low is not None and len(slots) < self._low and self.waiting_bytes < self._low_bytes:
             call, self._on_low = self._on_low, None
             call()

@@ -30,13 +30,13 @@ STORED_IN_MEMORY_MAX = 512  # entries of a stored queue kept in memory; the rest
 REFILL_MESSAGES_MAX = 256
 REFILL_BYTES_MAX = 1024 * 1024
 MARK_AHEAD_MAX = 100  # one write of the mark serves so many messages; what is marked escapes overflow and expiry
-UNDECIDED = -2  # no revision: whatever comes from a stored queue is decided again at hand-over
+UNDECIDED = -2  # no number of `hub.decisions`: whatever comes from a stored queue is decided again at hand-over
 
 
 class Delivery(Struct, frozen=True):
     """One message on its way to one session. `sequence` 0: it lies in memory only, else in the session's queue.
 
-    `decided_under` is the policy revision that allowed it. `group`: (group, filter) of a shared subscription.
+    `decided_under`: `hub.decisions` when it was allowed. `group`: (group, filter) of a shared subscription.
     """
 
     message: Message
@@ -71,13 +71,17 @@ class Sink(Protocol):
 
     def send_publish(self, packet: Publish) -> bool: ...
 
-    def forward(self, frames: bytes, frame_bytes: int, count: int) -> bool: ...
+    def forward(self, frames: bytes, frame_bytes: int) -> bool: ...
+
+    def forward_alone(self, frame: bytes) -> bool: ...
 
     def send_pubrel(self, packet_id: int) -> None: ...
 
     def close_stale(self) -> None: ...
 
     def has_room(self) -> None: ...
+
+    def pass_on(self, delivery: Delivery) -> None: ...
 
 
 NO_GROUPS: frozenset[tuple[str, str]] = frozenset()
@@ -231,22 +235,32 @@ class Outlet:
             self.groups_taken_from |= {delivery.group}
         if sequence <= self._read_up_to:
             return  # read from the queue already, between its commit and this call
-        if self._behind or len(self._pending) >= STORED_IN_MEMORY_MAX:
-            self._newest = max(self._newest, sequence)
-            self.drain()
+        # What other nodes appended may be told later than what this one did: a gap is read, never skipped.
+        has_gap = sequence != self._read_up_to + 1
+        if has_gap or self._behind or len(self._pending) >= STORED_IN_MEMORY_MAX:
+            self.note_stored(sequence)
             return
         self._newest = self._read_up_to = sequence
         self._append(delivery)
         self.drain()
 
-    def forward_qos0(self, frames: bytes, frame_bytes: int, count: int) -> bool:
-        """Write `count` encoded QoS 0 packets, the largest `frame_bytes` long.
+    def note_stored(self, sequence: int) -> None:
+        """The session's queue has an entry of this sequence: it is read when its turn comes."""
+        self._newest = max(self._newest, sequence)
+        self.drain()
+
+    def forward_qos0(self, frames: bytes, frame_bytes: int) -> bool:
+        """Write encoded QoS 0 packets, the largest `frame_bytes` long. The caller counts them as sent.
 
         False: each is to be offered. They must wait, or are too large for the client as they are: an alias may help.
         """
         if self._pending_qos0 or not self._sink.writable:
             return False
-        return self._sink.forward(frames, frame_bytes, count)
+        return self._sink.forward(frames, frame_bytes)
+
+    def forward_qos0_alone(self, frame: bytes) -> bool:
+        """As `forward_qos0`, for the one packet of a read."""
+        return not self._pending_qos0 and self._sink.forward_alone(frame)
 
     def begin_forgettable(self, count: int, frame_bytes: int) -> Sequence[int]:
         """Packet ids for as many of `count` QoS 1 packets as `forward_qos1` may write now; the others wait.
@@ -258,9 +272,9 @@ class Outlet:
         count = min(count, self.room)
         return self._window.send_forgettable(count) if count else ()
 
-    def forward_qos1(self, frames: bytes, frame_bytes: int, count: int) -> None:
-        """Write the packets that `begin_forgettable` gave ids for."""
-        self._sink.forward(frames, frame_bytes, count)
+    def forward_qos1(self, frames: bytes, frame_bytes: int) -> None:
+        """Write the packets that `begin_forgettable` gave ids for. The caller counts them as sent."""
+        self._sink.forward(frames, frame_bytes)
 
     def is_forgettable(self, packet_id: int) -> bool:
         """True if this id is one of `begin_forgettable`'s, not acknowledged yet."""
@@ -282,15 +296,23 @@ class Outlet:
         """The store's overflow policy removed this entry before it was sent."""
         self._discard(lambda delivery: delivery.sequence == sequence)
 
-    def drop_disallowed(self) -> None:
-        """The policy changed: whatever waits is decided again; what is refused goes, and is counted."""
+    def drop_disallowed(self) -> list[Delivery]:
+        """The policy changed: whatever waits is decided again; what is refused goes, and is counted.
+
+        But what is shared is for another member, who may have the right: entries taken from a group's queue are given
+        back, and those that lie in memory only are returned.
+        """
         self.groups_given_back = NO_GROUPS
-        gone = self._discard(lambda delivery: not self._still_allowed(delivery))
-        stored = tuple(delivery.sequence for delivery in gone if delivery.sequence)
+        gone = self._discard(lambda delivery: not delivery.received and not self._still_allowed(delivery))
+        shared = [delivery for delivery in gone if _is_for_others(delivery)]
+        for delivery in shared:
+            if delivery.sequence:
+                self._give_back(delivery)
+        stored = tuple(d.sequence for d in gone if d.sequence and not _is_for_others(d))
         if stored:
             self._hub.pump.submit(Drop(client_id=self._client_id, incarnation=self._incarnation, sequences=stored))
-        if gone:
-            self._hub.drop("revoked", len(gone))
+        self._hub.drop("revoked", len(gone) - len(shared))
+        return [delivery for delivery in shared if not delivery.sequence]
 
     def _discard(self, unwanted: Callable[[Delivery], bool]) -> list[Delivery]:
         gone = [d for d in (*self._pending_qos0, *self._pending) if unwanted(d)]
@@ -429,7 +451,7 @@ class Outlet:
         if delivery.received:  # PUBREC came before: only PUBREL may follow [MQTT-4.3.3-5] [MQTT-4.3.3-6]
             self._sink.send_pubrel(self._window.resume(delivery, delivery.sequence, 2, released=True))
             return
-        if delivery.decided_under != self._hub.revision and not self._still_allowed(delivery):
+        if delivery.decided_under != self._hub.decisions and not self._still_allowed(delivery):
             self._give_up_revoked(delivery)
             return
         if delivery.qos == 0:  # a member of a stored group that asked for no more
@@ -473,10 +495,16 @@ class Outlet:
         )
 
     def _give_up_revoked(self, delivery: Delivery) -> None:
-        """What was taken from a shared subscription goes back to it: another member may have the right."""
-        if delivery.group is None or not delivery.sequence or delivery.dup:
+        """What is shared goes back to its group: another member may have the right."""
+        if not _is_for_others(delivery):
             self._give_up(delivery, "revoked")
-            return
+        elif delivery.sequence:
+            self._give_back(delivery)
+        else:
+            self._sink.pass_on(delivery)
+
+    def _give_back(self, delivery: Delivery) -> None:
+        assert delivery.group is not None
         back = Return(client_id=self._client_id, epoch=self._epoch, sequences=(delivery.sequence,))
         self._hub.pump.submit(back, self._check)
         self.given_back += 1
@@ -611,6 +639,11 @@ class Outlet:
         # [MQTT-4.8.2-5]
         unfinished = [exchange.item for exchange in self._window.in_flight() if exchange.qos == 1]
         return [d for d in (*unfinished, *self._pending) if d.group is not None and not d.sequence]
+
+
+def _is_for_others(delivery: Delivery) -> bool:
+    """True for a message of a shared subscription that this client was not sent yet."""
+    return delivery.group is not None and not delivery.dup
 
 
 def _with_delivery(properties: Properties, delivery: Delivery, now: float) -> Properties:

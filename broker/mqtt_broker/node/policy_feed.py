@@ -1,22 +1,36 @@
 """The policy's way into a running node: read, validate, swap by one assignment, decide every session again.
 
-A file that cannot be read or understood changes nothing: the policy in force stays, and the log says so. Revisions only
-grow; a lower one is ignored.
+Deciding goes in slices, so that a policy with many rules or for many sessions keeps nobody's messages waiting. A file
+that cannot be read or understood changes nothing: the policy in force stays, and the log says so. Revisions only grow;
+a lower one is ignored.
 """
 
+import asyncio
 import logging
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from mqtt_api.policy import Facts, Policy, Principal, client_id_allowed, decode_policy
 from mqtt_broker.auth.credential import still_proves
 from mqtt_broker.auth.principal import USERNAME_EXACTLY
 from mqtt_broker.node import groups
-from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.hub import RULES_PER_EFFORT, Hub
 from mqtt_broker.node.live import LiveSession
+from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.ports import Subscribe
 from mqtt_broker.wire.reasons import ReasonCode
 
 log = logging.getLogger("mqtt_broker.policy")
+
+# How much of it costs as much as one unit of `hub.turns`, some 50 µs.
+SESSIONS_PER_EFFORT = 100  # facts refreshed
+PRINCIPALS_PER_EFFORT = 20  # compared with what they were
+COMPARED_PER_EFFORT = 400  # rules compared
+FILTERS_PER_EFFORT = 8  # subscriptions decided
+FILTERS_PER_SLICE = 80
 
 
 class PolicyFeed:
@@ -27,7 +41,7 @@ class PolicyFeed:
         self._path = path
         self._seen: bytes | None = None
 
-    def read(self) -> None:
+    async def read(self) -> None:
         """Apply the file if it holds a newer policy. Never raises for its content."""
         try:
             data = self._path.read_bytes()
@@ -39,58 +53,150 @@ class PolicyFeed:
         if data == self._seen:
             return
         self._seen = data
-        try:
-            policy = decode_policy(data)
-        except ValueError as problem:
-            log.error("policy file %s is not a policy, the one in force stays: %s", self._path, problem)
-            return
-        if policy.revision > self._hub.revision:
-            apply(self._hub, policy)
-        elif policy.revision < self._hub.revision:
-            log.error("policy revision %d is older than %d in force: ignored", policy.revision, self._hub.revision)
+        await offer(self._hub, data, f"policy file {self._path}")
+
+
+async def offer(hub: Hub, document: bytes, where: str) -> None:
+    """Apply a policy document if it is newer. Never raises for its content; `where` tells people where it came from."""
+    try:
+        policy = await asyncio.to_thread(decode_policy, document)  # tens of milliseconds for a large one
+    except ValueError as problem:
+        log.error("%s is not a policy, the one in force stays: %s", where, problem)
+        return
+    newest = hub.next_policy or hub.policy
+    if newest is None or policy.revision > newest.revision:
+        apply(hub, policy)
+    elif policy.revision < newest.revision:
+        log.error("policy revision %d is older than %d in force: ignored", policy.revision, newest.revision)
+
+
+# Apply ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Tally:
+    """What a policy did."""
+
+    muted: int = 0
+    ended: int = 0
 
 
 def apply(hub: Hub, policy: Policy) -> None:
-    """Swap, then decide again whatever was decided before: sessions living and sleeping, what waits, what is open."""
-    before = hub.policy
+    """Swap, then decide again whatever was decided before: sessions living and sleeping, what waits, what is open.
+
+    It begins now, and goes on in later turns if there is much to decide: every session changes at one moment of its
+    own. Of policies that come meanwhile the newest follows.
+    """
+    hub.next_policy = policy
+    if not hub.is_deciding:
+        hub.turns.run(_applied(hub))
+
+
+def _applied(hub: Hub) -> Iterator[int]:
+    hub.is_deciding = True
+    try:
+        while hub.next_policy is not None:
+            policy, hub.next_policy = hub.next_policy, None
+            yield from _in_force(hub, policy)
+    finally:  # also after a bug of ours: the next policy must not wait for ever
+        hub.is_deciding = False
+
+
+def _in_force(hub: Hub, policy: Policy) -> Iterator[int]:
+    changes = yield from _changes(hub.policy, policy)
     hub.swap_policy(policy)
-    muted = ended = 0
-    for session in list(hub.sessions.values()):
-        if before is not None and _bundle(before, session.facts) == _bundle(policy, session.facts):
-            continue  # the rights it has decide the same
-        why = refused(hub, session)
-        if why is not None and session.client_id in hub.connections:
-            ended += 1
-            log.info("%s is sent away: %s", session.client_id, why)
-            hub.connections[session.client_id].end(ReasonCode.NOT_AUTHORIZED)
-            if hub.sessions.get(session.client_id) is not session:
-                continue  # it ended with its connection
-        muted += decide_again(hub, session)
+    affected = [session for session in hub.sessions.values() if changes.concern(policy, session.facts)]
+    for session in affected:  # at once: nothing new is decided by the old rules
+        session.facts = hub.refreshed(session.facts)
+        session.forget_rights()
+    yield len(affected) // SESSIONS_PER_EFFORT
+    tally = _Tally()
+    for session in affected:
+        if hub.sessions.get(session.client_id) is session:  # else it ended, or was decided when its client came back
+            yield from _follow(hub, session, tally)
+    hub.revision = policy.revision
     log.info(
         "policy revision %d in force: %d subscriptions muted, %d connections ended",
         policy.revision,
-        muted,
-        ended,
+        tally.muted,
+        tally.ended,
         extra={
             "event": "policy.applied",
-            "fields": {"revision": policy.revision, "digest": policy.digest, "muted": muted, "ended": ended},
+            "fields": {
+                "revision": policy.revision,
+                "digest": policy.digest,
+                "muted": tally.muted,
+                "ended": tally.ended,
+            },
         },
     )
 
 
-def _bundle(policy: Policy, facts: Facts) -> tuple[object, ...]:
-    """Everything of a policy that can matter to one client: two equal bundles decide alike."""
-    principal = None if facts.anonymous else policy.principals.get(facts.username)
-    if principal is not None:
-        indexes = principal.rules
-    else:
-        indexes = policy.anonymous if facts.anonymous else policy.authenticated
-    return (principal and _without_indexes(principal), policy.default_effect, [policy.rules[i] for i in indexes])
+def _follow(hub: Hub, session: LiveSession, tally: _Tally) -> Iterator[int]:
+    """Bring one session under the policy in force."""
+    why = refused(hub, session)
+    if why is not None and session.client_id in hub.connections:
+        tally.ended += 1
+        log.info("%s is sent away: %s", session.client_id, why)
+        hub.connections[session.client_id].end(ReasonCode.NOT_AUTHORIZED)
+        if hub.sessions.get(session.client_id) is not session:
+            return  # it ended with its connection
+    tally.muted += yield from deciding(hub, session)
 
 
-def _without_indexes(principal: Principal) -> tuple[object, ...]:
-    """The principal but for where its rules stand in the table: that changes with every other object."""
-    return tuple(getattr(principal, name) for name in principal.__struct_fields__ if name != "rules")
+# What changed --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Changes:
+    """Whose rights, limits or credentials two policies do not agree on. Principals are told by their user names."""
+
+    everybody: bool = False
+    principals: set[str] = field(default_factory=set)
+    authenticated: bool = False  # those without an MQTTClient
+    anonymous: bool = False
+
+    def concern(self, policy: Policy, facts: Facts) -> bool:
+        if self.everybody:
+            return True
+        if facts.anonymous:
+            return self.anonymous
+        return facts.username in self.principals or (self.authenticated and facts.username not in policy.principals)
+
+
+def _changes(before: Policy | None, policy: Policy) -> Generator[int, None, _Changes]:
+    if before is None or before.default_effect != policy.default_effect:
+        return _Changes(everybody=True)
+    known: dict[tuple[tuple[int, ...], tuple[int, ...]], bool] = {}
+
+    def same_rules(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
+        if (old, new) not in known:
+            known[old, new] = [before.rules[i] for i in old] == [policy.rules[i] for i in new]
+        return known[old, new]
+
+    changes = _Changes(
+        principals=before.principals.keys() - policy.principals.keys(),
+        authenticated=not same_rules(before.authenticated, policy.authenticated),
+        anonymous=not same_rules(before.anonymous, policy.anonymous),
+    )
+    effort = 0
+    for name, principal in policy.principals.items():
+        old = before.principals.get(name)
+        effort += COMPARED_PER_EFFORT // PRINCIPALS_PER_EFFORT + len(principal.rules)
+        if old is None or not (_is_like(old, principal) and same_rules(old.rules, principal.rules)):
+            changes.principals.add(name)
+        if effort >= COMPARED_PER_EFFORT:
+            yield effort // COMPARED_PER_EFFORT
+            effort = 0
+    return changes
+
+
+def _is_like(one: Principal, other: Principal) -> bool:
+    """Equal but for where their rules stand in the table: that changes with every other object."""
+    return one == other or replace(one, rules=()) == replace(other, rules=())
+
+
+# One session ---------------------------------------------------------------------------------------------------------
 
 
 def refused(hub: Hub, session: LiveSession) -> str | None:
@@ -112,27 +218,54 @@ def refused(hub: Hub, session: LiveSession) -> str | None:
     return None
 
 
-def decide_again(hub: Hub, session: LiveSession) -> int:
-    """Mute what is not allowed any more, bring back what is again; returns how many were muted."""
+def decide_again(hub: Hub, session: LiveSession) -> None:
+    """Mute what is not allowed any more, bring back what is again."""
+    for _ in deciding(hub, session):
+        pass
+
+
+def deciding(hub: Hub, session: LiveSession) -> Generator[int, None, int]:
+    """`decide_again` in slices, for `hub.turns`; returns how many subscriptions were muted.
+
+    Between two slices each subscription is as the old policy has it, or as the new one does. A session that ended
+    meanwhile is left alone.
+    """
     session.forget_rights()
-    changed = [current for before in session.subscriptions.values() if (current := session.decided(before)) != before]
-    muted = [s for s in changed if s.muted and not session.subscriptions[s.key].muted]
-    for subscription in changed:
+    muted, effort = 0, 1
+    keys = list(session.subscriptions)
+    for start in range(0, len(keys), FILTERS_PER_SLICE):
+        some, resolved = keys[start : start + FILTERS_PER_SLICE], hub.rules_resolved
+        muted += _decide(hub, session, [s for key in some if (s := session.subscriptions.get(key)) is not None])
+        yield effort + len(some) // FILTERS_PER_EFFORT + (hub.rules_resolved - resolved) // RULES_PER_EFFORT
+        effort = 0
+        if hub.sessions.get(session.client_id) is not session:
+            return muted
+    if session.outlet is not None:
+        groups.redeliver(hub, session.outlet.drop_disallowed())
+    if muted and hub.settings.on_revoke == "Disconnect" and session.client_id in hub.connections:
+        hub.connections[session.client_id].end(ReasonCode.NOT_AUTHORIZED)
+    groups.wake_all(hub, session)
+    yield effort
+    return muted
+
+
+def _decide(hub: Hub, session: LiveSession, subscriptions: list[Subscription]) -> int:
+    """Route these by the rights of now; returns how many of them were muted."""
+    changed = [(before, now) for before in subscriptions if (now := session.decided(before)) != before]
+    if not changed:
+        return 0
+    for _, subscription in changed:
         hub.route(session, subscription)
         if subscription.group is not None and not subscription.muted:
             key = (subscription.group, subscription.filter)
             hub.group_backlog[key] = max(1, hub.group_backlog.get(key, 0))  # it may have waited for this member
-    if changed:
-        write = Subscribe(
-            client_id=session.client_id,
-            incarnation=session.incarnation,
-            epoch=None,
-            subscriptions=tuple(changed),
-        )
+    hub.decisions += 1
+    write = Subscribe(
+        client_id=session.client_id,
+        incarnation=session.incarnation,
+        epoch=None,
+        subscriptions=tuple(now for _, now in changed),
+    )
+    if hub.peers.keeps(session):
         hub.pump.submit(write)
-    if session.outlet is not None:
-        session.outlet.drop_disallowed()
-    if muted and hub.settings.on_revoke == "Disconnect" and session.client_id in hub.connections:
-        hub.connections[session.client_id].end(ReasonCode.NOT_AUTHORIZED)
-    groups.wake_all(hub, session)
-    return len(muted)
+    return sum(now.muted and not before.muted for before, now in changed)

@@ -6,27 +6,21 @@ runs only after the batch that holds its operation has returned.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from typing import Protocol
 
 from mqtt_broker.store.ports import (
-    Acknowledge,
-    Claim,
-    Detach,
-    Drop,
-    End,
+    FREEING,
     Fenced,
-    MarkSent,
     Membership,
     Operation,
-    Received,
-    Release,
     Result,
-    Return,
     StoreFull,
+    StoreMismatch,
     StoreUnavailable,
     Subscribe,
-    Take,
     Unsubscribe,
 )
 
@@ -38,11 +32,8 @@ RETRY_S_FIRST = 0.05
 FULL_S = 0.2  # a full store is asked again that often
 RETRY_S_MAX = 2.0  # a store that is back is used again within two seconds
 
-# What goes ahead of the rest when the store is full: what shrinks it, lets a client acknowledge more, or brings the
-# client that will. Only messages and subscriptions wait.
-FREEING = (Acknowledge, Claim, Detach, Drop, End, MarkSent, Received, Release, Return, Take, Unsubscribe)
-
 Callback = Callable[[Result], None]
+Call = Callable[[], None]
 
 
 class Commits(Protocol):
@@ -66,7 +57,8 @@ def _effort(operation: Operation) -> int:
 class CommitPump:
     """Submits operations in order, one batch outstanding at a time.
 
-    `on_fenced` is called once when the store refuses this node's token for good: close everything, write nothing.
+    `on_fenced` is called when the store refuses this node for good, or is not its store: close everything, write
+    nothing. `available` is False while the store does not answer or has no room; `is_full` tells the latter.
     """
 
     def __init__(self, store: Commits, membership: Membership, on_fenced: Callable[[str], None]) -> None:
@@ -76,10 +68,19 @@ class CommitPump:
         self._number = 0
         self._operations_max = OPERATIONS_PER_BATCH_MAX
         self._gathered: list[tuple[Operation, Callback]] = []
+        self._submitted = 0
+        self._settled = 0
+        self._in_order_from = 0
+        self._watching: deque[tuple[int, int, Call]] = deque()
+        self._moments = count()
+        self._held: set[int] = set()
         self._running: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self.available = True
+        self.is_full = False
         self.failures = 0
+        self.calls = 0
+        self.call_s = 0.0
 
     @property
     def depth(self) -> int:
@@ -88,9 +89,26 @@ class CommitPump:
 
     def submit(self, operation: Operation, done: Callback = ignore) -> None:
         """Write `operation` with this turn's batch; `done(result)` runs once it is durable, in order of submission."""
+        self._submitted += 1
         self._gathered.append((operation, done))
         if self._running is None:
             self._running = self._loop.create_task(self._run(), name="commit-pump")
+
+    def when_written(self, call: Call) -> None:
+        """Call when everything submitted so far is durable and its callbacks have run; at once if it is."""
+        self._watching.append((self._submitted, next(self._moments), call))
+        self._tell()
+
+    def hold(self) -> Call:
+        """Something planned now is submitted later: `when_written` waits for it too. Call the answer when it is."""
+        moment = next(self._moments)
+        self._held.add(moment)
+
+        def release() -> None:
+            self._held.discard(moment)
+            self._tell()
+
+        return release
 
     async def idle(self) -> None:
         """Wait until everything submitted so far, and what its callbacks submit, is durable."""
@@ -107,9 +125,9 @@ class CommitPump:
         try:
             while self._gathered:
                 await self._next_batch()
-        except Fenced as fenced:
+        except (Fenced, StoreMismatch) as problem:
             self.available = False
-            self._on_fenced(str(fenced))
+            self._on_fenced(str(problem))
         finally:
             self._running = None
 
@@ -121,11 +139,13 @@ class CommitPump:
             results = await self._commit([operation for operation, _ in batch])
         except StoreFull as full:
             self._number -= 1  # nothing happened under it
+            self.is_full = True
             self._note_failure(full)
             self._gathered[:0] = batch
             self._operations_max = max(1, len(batch) // 2)  # all together may never fit, one by one they may
             await self._make_room(is_last_resort=len(batch) == 1)
             return
+        self._note_success()
         self._operations_max = min(2 * self._operations_max, OPERATIONS_PER_BATCH_MAX)
         await self._call_back(batch, results)
 
@@ -138,6 +158,7 @@ class CommitPump:
         if not freeing:
             await asyncio.sleep(FULL_S if is_last_resort else 0)
             return
+        self._in_order_from = self._submitted
         chosen = {id(item) for item in freeing}
         self._gathered = [item for item in self._gathered if id(item) not in chosen]
         self._number += 1
@@ -158,6 +179,19 @@ class CommitPump:
                 effort = 0
             self._call(done, result)
             effort += _effort(operation)
+        self._settled += len(results)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Where operations went ahead of others, a count proves nothing until all of that time are done."""
+        if self._settled < self._in_order_from:
+            return
+        while self._watching:
+            submitted, moment, call = self._watching[0]
+            if self._settled < submitted or (self._held and min(self._held) < moment):
+                return
+            self._watching.popleft()
+            call()
 
     def _call(self, done: Callback, result: Result) -> None:
         try:
@@ -169,6 +203,7 @@ class CommitPump:
         """Repeat under the same number until the store answers: an unknown outcome is safe to repeat (ports.py)."""
         pause_s = RETRY_S_FIRST
         while True:
+            asked_at = self._loop.time()
             try:
                 results = await self._store.commit(self._membership, self._number, operations)
             except StoreFull:
@@ -178,7 +213,8 @@ class CommitPump:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_S_MAX)
             else:
-                self._note_success()
+                self.calls += 1
+                self.call_s += self._loop.time() - asked_at
                 return results
 
     def _note_failure(self, problem: StoreUnavailable) -> None:
@@ -188,6 +224,7 @@ class CommitPump:
             log.error("store unavailable, nothing is acknowledged until it answers: %s", problem)
 
     def _note_success(self) -> None:
+        self.is_full = False
         if not self.available:
             self.available = True
             log.warning("store answers again")

@@ -1,38 +1,32 @@
 """Publishes the broker's own figures below $SYS: reads the node, and hands what changed to those who subscribed.
 
-Nothing here touches the store: the messages are QoS 0, and whoever subscribes later is shown those of the last reading.
-Subscribers need a right to $SYS like to any topic. Without any, a reading is a few dozen short texts.
+Nothing here writes to the store: the messages are QoS 0, and whoever subscribes later is shown those of the last
+reading. Subscribers need a right to $SYS like to any topic. Without any, a reading is a few dozen short texts.
 """
 
 import asyncio
-import resource
-import sys
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from mqtt_broker.node import groups
+from mqtt_broker.node import groups, readings, spread
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.sys_topics import Figures
+from mqtt_broker.store.ports import Kept
 
-DISTRIBUTION = "stoa-mqtt"
 LOOK_S = 1.0  # how often the setting is looked at: it may change while the node runs
-
-_STATM = Path("/proc/self/statm")
-_MAXIMUM_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # of getrusage's ru_maxrss
 
 
 async def follow_sys(hub: Hub) -> None:
     """Runs for as long as the node."""
     started_at = hub.loop.time()
-    release = _release()
     published_at = -float("inf")
+    kept = Kept(0, 0)
     while True:
         interval_s, now = hub.settings.mqtt.sys_interval_s, hub.loop.time()
         if not interval_s:
             hub.sys_topics.clear()
         elif now - published_at >= interval_s:
             published_at = now
-            publish(hub, read_figures(hub, release, int(now - started_at)), now)
+            kept = await readings.kept(hub) or kept
+            publish(hub, read_figures(hub, kept, int(now - started_at)), now)
         await asyncio.sleep(LOOK_S)
 
 
@@ -40,48 +34,39 @@ def publish(hub: Hub, figures: Figures, now: float) -> None:
     """Take a reading and deliver what changed, as the node's own messages: nobody's right to publish is asked."""
     for message in hub.sys_topics.update(figures, now):
         plan = hub.plan(message)
-        hub.deliver(message, plan.receivers, {}, hub.revision)
+        if plan is None:
+            spread.start(hub, message, None, None)
+            continue
+        hub.deliver(message, plan.receivers, {}, hub.decisions)
         for match in plan.groups:
-            groups.deliver(hub, message, match, hub.revision)
+            groups.deliver(hub, message, match, hub.decisions)
 
 
-def read_figures(hub: Hub, release: str, uptime_s: int) -> Figures:
+def read_figures(hub: Hub, kept: Kept, uptime_s: int) -> Figures:
     """The node as it is now."""
-    counters = hub.counters
+    counters, packets = hub.counters, readings.packets(hub)
     return Figures(
-        version=release,
+        version=readings.release(),
         uptime_s=uptime_s,
         clients_connected=len(hub.connections),
         sessions=len(hub.sessions),
         sessions_expired=counters.sessions_expired,
         subscriptions=len(hub.tree),
+        shared_subscriptions=hub.tree.shared_count,
         retained_messages=len(hub.retained),
-        connections_accepted=counters.connections_accepted,
+        kept_messages=kept.messages,
+        kept_bytes=kept.bytes,
+        connections_opened=counters.connections_opened,
+        connects_received=counters.connects_received,
+        packets_received=packets.received,
+        packets_sent=packets.sent,
         publishes_received=counters.messages_received,
         publishes_sent=counters.messages_sent,
         publishes_dropped=counters.messages_dropped,
+        payload_bytes_received=counters.payload_bytes_received,
+        payload_bytes_sent=counters.payload_bytes_sent,
         bytes_received=counters.bytes_received,
         bytes_sent=counters.bytes_sent,
-        memory_bytes=_memory_bytes(),
-        memory_bytes_max=_memory_bytes_max(),
+        memory_bytes=readings.memory_bytes(),
+        memory_bytes_max=readings.memory_bytes_max(),
     )
-
-
-def _memory_bytes() -> int:
-    """Memory that is resident now; where the system does not tell, the highest so far."""
-    try:
-        return int(_STATM.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
-    except OSError:
-        return _memory_bytes_max()
-
-
-def _memory_bytes_max() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXIMUM_UNIT_BYTES
-
-
-def _release() -> str:
-    """The version of the installed distribution; a source tree on PYTHONPATH has none."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "unreleased"

@@ -17,7 +17,11 @@ AVERAGED_OVER_MIN = (1, 5, 15)
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """One reading of the node. Levels are of this moment, totals since the start; bytes count what crossed the wire."""
+    """One reading of the node. Levels are of this moment, totals since the start.
+
+    Bytes are those of MQTT packets, below TLS and WebSocket; payload bytes those of PUBLISH payloads alone. Packets are
+    of every type, `connections_opened` counts sockets, `connects_received` CONNECTs, whatever came of them.
+    """
 
     version: str
     uptime_s: int
@@ -25,11 +29,19 @@ class Figures(Struct, frozen=True, kw_only=True):
     sessions: int
     sessions_expired: int
     subscriptions: int
+    shared_subscriptions: int
     retained_messages: int
-    connections_accepted: int
+    kept_messages: int
+    kept_bytes: int
+    connections_opened: int
+    connects_received: int
+    packets_received: int
+    packets_sent: int
     publishes_received: int
     publishes_sent: int
     publishes_dropped: int
+    payload_bytes_received: int
+    payload_bytes_sent: int
     bytes_received: int
     bytes_sent: int
     memory_bytes: int
@@ -92,19 +104,30 @@ class SysTopics:
 
     def _values(self, figures: Figures, now: float) -> Mapping[str, int | str]:
         self._clients_maximum = max(self._clients_maximum, figures.clients_connected)
+        disconnected = figures.sessions - figures.clients_connected
         return {
             "version": f"stoa version {figures.version}",
             "uptime": f"{figures.uptime_s} seconds",
             "clients/connected": figures.clients_connected,
-            "clients/disconnected": figures.sessions - figures.clients_connected,
+            "clients/active": figures.clients_connected,  # the old name, like the two below: tools still ask for them
+            "clients/disconnected": disconnected,
+            "clients/inactive": disconnected,
             "clients/total": figures.sessions,
             "clients/maximum": self._clients_maximum,
             "clients/expired": figures.sessions_expired,
             "subscriptions/count": figures.subscriptions,
+            "shared_subscriptions/count": figures.shared_subscriptions,
             "retained messages/count": figures.retained_messages,
+            "store/messages/count": figures.kept_messages,
+            "store/messages/bytes": figures.kept_bytes,
+            "messages/stored": figures.kept_messages,
+            "messages/received": figures.packets_received,
+            "messages/sent": figures.packets_sent,
             "publish/messages/received": figures.publishes_received,
             "publish/messages/sent": figures.publishes_sent,
             "publish/messages/dropped": figures.publishes_dropped,
+            "publish/bytes/received": figures.payload_bytes_received,
+            "publish/bytes/sent": figures.payload_bytes_sent,
             "bytes/received": figures.bytes_received,
             "bytes/sent": figures.bytes_sent,
             "heap/current": figures.memory_bytes,
@@ -115,7 +138,10 @@ class SysTopics:
     def _loads(self, figures: Figures, now: float) -> Mapping[str, str]:
         """Growth per minute, averaged since the last reading."""
         totals = {
-            "load/connections": figures.connections_accepted,
+            "load/connections": figures.connects_received,
+            "load/sockets": figures.connections_opened,
+            "load/messages/received": figures.packets_received,
+            "load/messages/sent": figures.packets_sent,
             "load/publish/received": figures.publishes_received,
             "load/publish/sent": figures.publishes_sent,
             "load/publish/dropped": figures.publishes_dropped,

@@ -1,4 +1,4 @@
-"""Loop turns shared fairly: a client that asks for much at once gets it in slices, and others are served in between.
+"""Loop turns shared fairly: what takes long is done in slices, and others are served in between.
 
 Knows effort and whose turn it is; does not know what is asked for. The effort of all connections in one loop turn is
 counted together, so that ten busy clients cost the others no more than one does.
@@ -6,13 +6,16 @@ counted together, so that ten busy clients cost the others no more than one does
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 FILTERS_PER_TURN_MAX = 100  # topic filters that all clients together subscribe to or drop in one turn: some 5 ms
 
 
 class Turns:
-    """Counts effort, and brings those who spent too much their next turn, one after the other."""
+    """Counts effort, and brings those who spent too much their next turn, one after the other.
+
+    The unit of effort is a topic filter of a SUBSCRIBE, some 50 µs.
+    """
 
     __slots__ = ("_is_scheduled", "_loop", "_spent", "_waiting")
 
@@ -37,6 +40,40 @@ class Turns:
         self._waiting.append(resume)
         self._schedule()
 
+    async def share(self) -> None:
+        """Return at once, or in a later turn if this one is over."""
+        if self.is_over:
+            await self.next()
+
+    async def next(self) -> None:
+        """Return in a later turn, after those who waited before."""
+        turn: asyncio.Future[None] = self._loop.create_future()
+
+        def resume() -> None:
+            if not turn.done():
+                self.spend(1)  # whoever is resumed does something
+                turn.set_result(None)
+
+        self.wait(resume)
+        await turn
+
+    def run(self, slices: Iterator[int]) -> None:
+        """Do work that may be interrupted wherever it yields; what it yields is the effort since the last time.
+
+        It begins now and goes on in later turns. Whatever it relies on must still hold when it is resumed.
+        """
+        for effort in slices:
+            self.spend(effort)
+            if self.is_over:
+                self.wait(lambda: self.run(slices))
+                return
+
+    async def finish(self, slices: Iterator[int]) -> None:
+        """As `run`, and return when it is done."""
+        for effort in slices:
+            self.spend(effort)
+            await self.share()
+
     def _schedule(self) -> None:
         if not self._is_scheduled:
             self._is_scheduled = True
@@ -45,7 +82,11 @@ class Turns:
     def _next(self) -> None:
         self._is_scheduled = False
         self._spent = 0
-        if self._waiting:
-            self._waiting.popleft()()
-        if self._waiting:  # also when the one resumed just now had nothing more to do
-            self._schedule()
+        try:
+            for _ in range(len(self._waiting)):
+                if self.is_over:
+                    break
+                self._waiting.popleft()()
+        finally:  # also when one of them failed
+            if self._waiting:
+                self._schedule()

@@ -51,6 +51,7 @@ from mqtt_broker.protocol.states import RECEIVED, IllegalStepError, State, Step,
 from mqtt_broker.protocol.window import ReceiveWindow
 from mqtt_broker.wire.codec import decode, read_header
 from mqtt_broker.wire.errors import Violation
+from mqtt_broker.wire.header import PacketType
 from mqtt_broker.wire.packets import (
     NO_PROPERTIES,
     Auth,
@@ -84,6 +85,7 @@ KEEP_ALIVE_GRACE = 1.5  # [MQTT-3.1.2-22]; [3.1.1 MQTT-3.1.2-24]
 # All that a bad CONNECT of 3.1 or 3.1.1 is ever told; for the rest those versions have no return code.
 _TOLD_TO_3_X = frozenset({ReasonCode.UNSUPPORTED_PROTOCOL_VERSION, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID})
 _V5 = ProtocolVersion.V5
+_PUBLISH = PacketType.PUBLISH.value  # a plain number: this is asked for every packet
 
 
 class Connection:
@@ -93,7 +95,8 @@ class Connection:
     connect deadline counts. `connect_bytes_max` bounds each packet before CONNACK.
 
     Read-only to the hub: `state`; `version` and `connect` once CONNECT was understood; `keep_alive_s` as enforced (0 =
-    none); what the client announced: `client_receive_maximum`, `client_packet_bytes_max`, `wants_reason_strings`.
+    none); what the client announced: `client_receive_maximum`, `client_packet_bytes_max`, `wants_reason_strings`;
+    `other_packets_received` and `other_packets_sent`: packets other than PUBLISH so far, but for what the hub handles.
     """
 
     __slots__ = (
@@ -111,6 +114,7 @@ class Connection:
         "client_receive_maximum",
         "connect",
         "keep_alive_s",
+        "other_packets_received",
         "state",
         "version",
         "wants_reason_strings",
@@ -131,6 +135,7 @@ class Connection:
         self.client_receive_maximum = RECEIVE_MAXIMUM_DEFAULT
         self.client_packet_bytes_max = PACKET_BYTES_LIMIT
         self.wants_reason_strings = True
+        self.other_packets_received = 0
         self._limits = limits
         self._connect_bytes_max = min(connect_bytes_max, limits.packet_bytes_max)
         self._connect_deadline = now + connect_deadline_s
@@ -270,6 +275,8 @@ class Connection:
                 self._needed_bytes = header.header_length + header.remaining_length if header else 0
                 return position
             packet, position = decoded
+            if packet_type != _PUBLISH:
+                self.other_packets_received += 1
             event = self._on_packet(packet)
             if event is not None:
                 events.append(event)
@@ -300,6 +307,7 @@ class Connection:
                 raise Violation(ReasonCode.PACKET_TOO_LARGE, f"CONNECT of {whole_bytes} bytes")
             # It is whole, and before there is a version nothing but CONNECT is read.
             packet, position = cast("tuple[Connect, int]", decode(data, 0, None, self._connect_bytes_max))
+            self.other_packets_received += 1
             check_connect(packet, self._limits)
         except Violation as violation:
             self._answer_bad_connect(violation.reason, announced)
@@ -425,6 +433,10 @@ class Connection:
         return self._fail(Violation(ReasonCode.UNSPECIFIED_ERROR, f"not connected in time, {self.state.name}"))
 
     # -- out -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def other_packets_sent(self) -> int:
+        return self._outbox.other_packets
 
     @property
     def has_data_to_send(self) -> bool:

@@ -24,7 +24,7 @@ class Outbox:
     aliases we use, 0 = none; never more than the client takes [MQTT-3.1.2-26] [MQTT-3.1.2-27].
     """
 
-    __slots__ = ("_aliases", "_explains", "_frames", "_packet_bytes_max", "_version")
+    __slots__ = ("_aliases", "_explains", "_frames", "_packet_bytes_max", "_version", "other_packets")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Outbox:
         self._explains = wants_reason_strings
         self._aliases = OutboundAliases(alias_maximum) if alias_maximum else None
         self._frames: list[bytes] = []
+        self.other_packets = 0  # queued so far, other than PUBLISH and what was forwarded
 
     def __bool__(self) -> bool:
         return bool(self._frames)
@@ -60,8 +61,12 @@ class Outbox:
             # Too large, it goes without its reason: [MQTT-3.2.2-19] [MQTT-3.4.2-2] [MQTT-3.5.2-2] [MQTT-3.6.2-2]
             # [MQTT-3.7.2-2] [MQTT-3.9.2-1] [MQTT-3.11.2-1] [MQTT-3.14.2-3]
             if self._queue(explained):
+                self.other_packets += 1
                 return True
-        return self._queue(encode(packet, self._version))
+        if not self._queue(encode(packet, self._version)):
+            return False
+        self.other_packets += 1
+        return True
 
     def publish(self, packet: Publish) -> bool:
         """Queue a PUBLISH, with an alias for its topic where there is one. False as for `send`."""

@@ -46,23 +46,40 @@ def plan(
     `may_receive` is asked only for a subscription that a deny rule overlaps (`has_exceptions`): the others were decided
     when they were granted. A shared subscription none of whose members may receive is left out.
     """
-    receivers: dict[str, Receiver] = {}
-    groups: dict[tuple[str, str], list[tuple[str, Subscription]]] = {}
-    for client_id, subscription in matches:
-        if subscription.no_local and client_id == message.publisher:  # [MQTT-3.8.3-3]
-            continue
-        if subscription.has_exceptions and not may_receive(client_id, subscription):
-            continue
-        if subscription.group is not None:
-            groups.setdefault((subscription.group, subscription.filter), []).append((client_id, subscription))
-            continue
-        receiver = _receiver(message, client_id, subscription)
-        known = receivers.get(client_id)
-        receivers[client_id] = receiver if known is None else _merged(known, receiver)
-    return Plan(
-        receivers=tuple(receivers.values()),
-        groups=tuple(SharedMatch(group, name, tuple(members)) for (group, name), members in groups.items()),
-    )
+    planning = Planning(message, may_receive)
+    planning.add(matches)
+    return planning.plan()
+
+
+class Planning:
+    """A plan in the making, for matches that come in slices."""
+
+    def __init__(self, message: Message, may_receive: Callable[[str, Subscription], bool]) -> None:
+        self._message = message
+        self._may_receive = may_receive
+        self._receivers: dict[str, Receiver] = {}
+        self._groups: dict[tuple[str, str], list[tuple[str, Subscription]]] = {}
+
+    def add(self, matches: Iterable[tuple[str, Subscription]]) -> None:
+        message, receivers = self._message, self._receivers
+        for client_id, subscription in matches:
+            if subscription.no_local and client_id == message.publisher:  # [MQTT-3.8.3-3]
+                continue
+            if subscription.has_exceptions and not self._may_receive(client_id, subscription):
+                continue
+            if subscription.group is not None:
+                key = (subscription.group, subscription.filter)
+                self._groups.setdefault(key, []).append((client_id, subscription))
+                continue
+            receiver = _receiver(message, client_id, subscription)
+            known = receivers.get(client_id)
+            receivers[client_id] = receiver if known is None else _merged(known, receiver)
+
+    def plan(self) -> Plan:
+        return Plan(
+            receivers=tuple(self._receivers.values()),
+            groups=tuple(SharedMatch(group, name, tuple(members)) for (group, name), members in self._groups.items()),
+        )
 
 
 def _receiver(message: Message, client_id: str, subscription: Subscription) -> Receiver:

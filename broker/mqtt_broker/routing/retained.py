@@ -4,7 +4,7 @@ Knows topic names only; does not know payloads (the store has them), expiry, rig
 valid before they come here (mqtt_api.topics).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from mqtt_broker.routing.tree import has_wildcard
 
@@ -24,7 +24,7 @@ class _Node:
 
 
 class RetainedIndex:
-    """A trie of topic names. Not thread-safe. `match` takes time in the nodes it visits; no recursion."""
+    """A trie of topic names. Not thread-safe. A walk takes time in the nodes it visits; no recursion."""
 
     def __init__(self) -> None:
         self._topics: set[str] = set()
@@ -63,34 +63,42 @@ class RetainedIndex:
 
     def match(self, topic_filter: str) -> list[str]:
         """Every topic the filter matches, in no promised order."""
+        return [topic for topic in self.walk(topic_filter) if topic is not None]
+
+    def walk(self, topic_filter: str) -> Iterator[str | None]:
+        """The topics of `match` one by one, and None for each node passed on the way: every step is short.
+
+        The index may change between two steps. A topic that is there all the while comes exactly once; one that is
+        added or removed meanwhile comes once or never.
+        """
         if not has_wildcard(topic_filter):
-            return [topic_filter] if topic_filter in self._topics else []
-        here = [self._root]
+            yield topic_filter if topic_filter in self._topics else None
+            return
         levels = topic_filter.split("/")
-        for depth, level in enumerate(levels):
-            if level == "#":
-                # `a/#` matches `a`, the parent, too (MQTT 5.0, 4.7.1.2); `#` alone has no parent.
-                return _collected(here) if depth else _collected(_first_levels(self._root))
-            if level == "+":
-                # A wildcard in the first level never matches a topic that starts with '$' [MQTT-4.7.2-1].
-                here = [node for above in here for node in above.children.values()] if depth else _first_levels(here[0])
+        here: list[tuple[Iterator[_Node], int]] = [(iter((self._root,)), 0)]
+        while here:
+            nodes, depth = here[-1]
+            node = next(nodes, None)
+            if node is None:
+                here.pop()
+            elif depth == len(levels):
+                yield node.topic
+            elif levels[depth] == "#":
+                # `a/#` matches `a`, the parent, too (MQTT 5.0, 4.7.1.2); `#` alone has no parent, and the root no name.
+                yield node.topic
+                here.append((self._below(node), depth))
+            elif levels[depth] == "+":
+                yield None
+                here.append((self._below(node), depth + 1))
             else:
-                here = [above.children[level] for above in here if level in above.children]
-        return [node.topic for node in here if node.topic is not None]
+                yield None
+                child = node.children.get(levels[depth])
+                if child is not None:
+                    here.append((iter((child,)), depth + 1))
 
-
-def _first_levels(root: _Node) -> list[_Node]:
-    """What a wildcard in the first level reaches."""
-    return [node for level, node in root.children.items() if not level.startswith("$")]
-
-
-def _collected(roots: Iterable[_Node]) -> list[str]:
-    """The topics at and below these nodes."""
-    found: list[str] = []
-    waiting = list(roots)
-    while waiting:
-        node = waiting.pop()
-        if node.topic is not None:
-            found.append(node.topic)
-        waiting.extend(node.children.values())
-    return found
+    def _below(self, node: _Node) -> Iterator[_Node]:
+        """What a wildcard reaches from this node, as of now."""
+        if node is not self._root:
+            return iter(list(node.children.values()))
+        # A wildcard in the first level never matches a topic that starts with '$' [MQTT-4.7.2-1].
+        return (child for level, child in list(node.children.items()) if not level.startswith("$"))

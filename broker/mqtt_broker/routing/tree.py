@@ -10,6 +10,7 @@ from mqtt_broker.session.session import Subscription
 
 Match = tuple[str, Subscription]
 
+NODES_PER_LOOK = 512  # nodes of the trie in one slice of a walk, some 0.2 ms
 VERSION_BUCKETS = 1024  # first levels share these: clients choose the levels, so one counter each would be unbounded
 
 
@@ -97,17 +98,24 @@ class SubscriptionTree:
         self._exact: dict[str, _Holders] = {}
         self._root = _Node()
         self._count = 0
+        self._shared_count = 0
         self._root_version = 0
         self._bucket_versions = [0] * VERSION_BUCKETS
 
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def shared_count(self) -> int:
+        """How many of them are members' subscriptions to a shared one."""
+        return self._shared_count
+
     def add(self, client_id: str, subscription: Subscription) -> None:
         """Put a subscription in; one with the same client, filter and group is replaced [MQTT-3.8.4-3]."""
         if self._holders_or_new(subscription.filter).put(client_id, subscription):
             self._count += 1
-        self._touch(subscription.filter)
+            self._shared_count += subscription.group is not None
+        self.renew(subscription.filter)
 
     def remove(self, client_id: str, key: tuple[str, str | None]) -> bool:
         """Take out the subscription with this `Subscription.key`. False if there is none; nothing changed then."""
@@ -116,20 +124,47 @@ class SubscriptionTree:
         if holders is None or not holders.drop(client_id, group):
             return False
         self._count -= 1
+        self._shared_count -= group is not None
         if holders.is_empty:
             self._prune(topic_filter)
-        self._touch(topic_filter)
+        self.renew(topic_filter)
         return True
 
     def match(self, topic: str) -> list[Match]:
         """Every (client id, subscription) whose filter matches, overlapping ones of one client each for itself."""
         found: list[Match] = []
+        for some in self.walk(topic):
+            found += some
+        return found
+
+    def match_some(self, topic: str, matches_max: int) -> list[Match] | None:
+        """`match`, or None if that is more than so many, or more of the tree than one look may take."""
+        found: list[Match] = []
         exact = self._exact.get(topic)
         if exact is not None:
             exact.collect(found)
         for holders in self._wildcard_holders(topic):
+            if holders is None:
+                return None
             holders.collect(found)
-        return found
+        return found if len(found) <= matches_max else None
+
+    def walk(self, topic: str) -> Iterator[list[Match]]:
+        """`match` in slices that each take a bounded look at the tree.
+
+        The tree may change between two slices: what was there all the time is found once, the rest perhaps.
+        """
+        found: list[Match] = []
+        exact = self._exact.get(topic)
+        if exact is not None:
+            exact.collect(found)
+        for holders in self._wildcard_holders(topic):
+            if holders is None:
+                yield found
+                found = []
+            else:
+                holders.collect(found)
+        yield found
 
     def members(self, group: str, topic_filter: str) -> list[Match]:
         """The members of one shared subscription; `topic_filter` without its `$share/group/` prefix."""
@@ -151,20 +186,23 @@ class SubscriptionTree:
         """`version` of every topic in this bucket."""
         return self._root_version + self._bucket_versions[bucket]
 
-    def _touch(self, topic_filter: str) -> None:
+    def renew(self, topic_filter: str) -> None:
+        """Raise the version of every topic that the filter may match: the same answer means something else now."""
         if topic_filter.startswith(("+", "#")):
             self._root_version += 1
         else:
             self._bucket_versions[_bucket(topic_filter)] += 1
 
-    def _wildcard_holders(self, topic: str) -> Iterator[_Holders]:
-        """Walk all matching branches at once, one topic level after the other."""
+    def _wildcard_holders(self, topic: str) -> Iterator[_Holders | None]:
+        """Walk all matching branches at once, one topic level after the other; None after each NODES_PER_LOOK nodes."""
         here = [self._root]
         # A wildcard in the first level never matches a topic that starts with '$' [MQTT-4.7.2-1].
         wildcards = not topic.startswith("$")
         for level in topic.split("/"):
             below = []
-            for node in here:
+            for passed, node in enumerate(here, 1):
+                if passed % NODES_PER_LOOK == 0:
+                    yield None
                 if wildcards:
                     if node.rest is not None:
                         yield node.rest
@@ -175,7 +213,9 @@ class SubscriptionTree:
                     below.append(child)
             here = below
             wildcards = True
-        for node in here:
+        for passed, node in enumerate(here, 1):
+            if passed % NODES_PER_LOOK == 0:
+                yield None
             if node.holders is not None:
                 yield node.holders
             if node.rest is not None:  # `a/#` matches `a`, the parent, too (MQTT 5.0, 4.7.1.2)

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
-from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import SessionRecord
 from mqtt_broker.store.encoding import decode_results, encode
 from mqtt_broker.store.operations import Batch, World
@@ -26,10 +25,12 @@ from mqtt_broker.store.ports import (
     DueExpiry,
     DueWill,
     Fenced,
+    Kept,
     Membership,
     Operation,
     QueueEntry,
     Result,
+    RetainedMessage,
     Snapshot,
     StoreMismatch,
     StoreUnavailable,
@@ -119,8 +120,13 @@ class Database:
             return ()
         return self._world.queues.read(self._world.queues.of(incarnation), after, messages_max, bytes_max)
 
-    def read_retained(self, topics: Sequence[str]) -> tuple[Message, ...]:
-        return self._world.retained.read(topics, self._now())
+    def read_retained(self, topics: Sequence[str]) -> tuple[RetainedMessage, ...]:
+        return tuple(RetainedMessage(message) for message in self._world.retained.read(topics, self._now()))
+
+    def kept(self) -> Kept:
+        queued, queued_bytes = self._world.queues.total()
+        retained, retained_bytes = self._world.retained.total()
+        return Kept(queued + retained, queued_bytes + retained_bytes)
 
     def due(self) -> Due:
         now = self._now()
@@ -248,8 +254,11 @@ class EmbeddedStore:
     ) -> tuple[QueueEntry, ...]:
         return await self._call(self._database.read_queue, client_id, incarnation, after, messages_max, bytes_max)
 
-    async def read_retained(self, topics: Sequence[str]) -> tuple[Message, ...]:
+    async def read_retained(self, topics: Sequence[str]) -> tuple[RetainedMessage, ...]:
         return await self._call(self._database.read_retained, tuple(topics))
+
+    async def kept(self) -> Kept:
+        return await self._call(self._database.kept)
 
     async def due(self) -> Due:
         return await self._call(self._database.due)

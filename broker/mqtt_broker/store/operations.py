@@ -205,7 +205,9 @@ class Batch:
 
     def end(self, operation: End) -> Done:
         session = self._sessions.find(operation.client_id)
-        if session is not None and session.incarnation == operation.incarnation:
+        if session is None or session.incarnation != operation.incarnation:
+            return Done()
+        if not operation.if_expired or (session.owner is None and session.has_expired(self._now)):
             self._end(session)
         return Done()
 
@@ -368,22 +370,24 @@ class Batch:
         session = self._at_incarnation(operation.client_id, operation.incarnation, operation.epoch)
         if session is None:
             return Stale()
+        existed = []
         for subscription in operation.subscriptions:
-            self._subscriptions.put(session.incarnation, subscription)
+            existed.append(self._subscriptions.put(session.incarnation, subscription))
             group = subscription.group
             if group is not None and self._subscriptions.group_id(group, subscription.filter) is None:
                 group_id = self._ordinals.next()
                 self._subscriptions.found_group(group, subscription.filter, group_id)
                 self._queues.create(group_id)
-        return Done()
+        return Done(existed=tuple(existed))
 
     def unsubscribe(self, operation: Unsubscribe) -> Done | Stale:
         session = self._at_incarnation(operation.client_id, operation.incarnation, operation.epoch)
         if session is None:
             return Stale()
-        for group_id in self._subscriptions.remove(session.incarnation, operation.keys):
+        existed, orphans = self._subscriptions.remove(session.incarnation, operation.keys)
+        for group_id in orphans:
             self._queues.discard(group_id)
-        return Done()
+        return Done(existed=existed)
 
     def take(self, operation: Take) -> Taken | Stale:
         session = self._at_epoch(operation.client_id, operation.epoch)

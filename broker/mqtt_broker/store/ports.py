@@ -84,12 +84,38 @@ class Target(Struct, frozen=True, kw_only=True):
 class GroupTarget(Struct, frozen=True, kw_only=True):
     """The queue of one shared subscription: dropped in silence when nobody is subscribed to it any more.
 
-    `bounds` are those of the group's own queue, which has no mark; None = no bound.
+    `bounds` are those of the group's own queue, which has no mark; None = no bound. `wakes` are other nodes with
+    connected members: each is told by its inbox (cluster.Backlog) that there is something to take.
     """
 
     group: str
     filter: str
     bounds: QueueBounds | None = None
+    wakes: tuple[str, ...] = ()
+
+
+class Forward(Struct, frozen=True, kw_only=True):
+    """Copies for transient sessions that are connected to another node: appended to the inbox of (node, token).
+
+    A node that is gone, or whose inbox is over its bound, does not get it: what had to be left out is counted there.
+    """
+
+    node: str
+    token: int
+    targets: tuple[Target, ...]
+    group: tuple[str, str] | None = None
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """One of several Accepts that together are one message for more receivers than one call may carry.
+
+    `token` names the message, the same in all its parts; the store remembers which queues have it, until the last part,
+    so that parts which are sent again (after a crash too) append nothing twice. Marker, retained value and will record
+    are those of the whole: the marker is set, unfinished, by the first part that arrives, the will goes with the last.
+    """
+
+    token: str
+    is_last: bool
 
 
 class Marker(Struct, frozen=True, kw_only=True):
@@ -107,6 +133,8 @@ class Accept(Struct, frozen=True, kw_only=True):
     is Reject and its queue is full: nothing changed) or Stale (the marker's epoch is not current: nothing changed).
     `retain` sets the retained message of the topic, or deletes it if the payload is empty. `fires_will_of` names a
     session (client id, incarnation) whose due will this is: removed in the same step; gone already means Duplicate.
+    `position` is the feed position the receivers were planned at; it is kept with the retained value. An entry for a
+    session that is connected to another node is announced in that node's inbox (cluster.Stored).
     """
 
     message: Message
@@ -115,6 +143,9 @@ class Accept(Struct, frozen=True, kw_only=True):
     marker: Marker | None = None
     retain: bool = False
     fires_will_of: tuple[str, int] | None = None
+    forwards: tuple[Forward, ...] = ()
+    position: int = 0
+    part: Part | None = None
 
 
 class Release(Struct, frozen=True, kw_only=True):
@@ -167,7 +198,7 @@ class Drop(Struct, frozen=True, kw_only=True):
 
 
 class Subscribe(Struct, frozen=True, kw_only=True):
-    """Write subscriptions; the same key is replaced. Result: Done or Stale.
+    """Write subscriptions; the same key is replaced. Result: Done with `position` and `existed`, or Stale.
 
     `epoch` None writes for an offline session (muting and unmuting after a policy change).
     """
@@ -181,7 +212,7 @@ class Subscribe(Struct, frozen=True, kw_only=True):
 class Unsubscribe(Struct, frozen=True, kw_only=True):
     """Remove subscriptions by (filter, group). A group without one left ends, with its queue. Idempotent.
 
-    Result: Done or Stale.
+    Result: Done with `position` and `existed`, or Stale.
     """
 
     client_id: str
@@ -240,12 +271,15 @@ class Detach(Struct, frozen=True, kw_only=True):
 class End(Struct, frozen=True, kw_only=True):
     """End a session: queue, subscriptions, inbound ids and will go. Idempotent. Result: Done.
 
+    `if_expired`: only if its moment to expire has come and nobody owns it; else nothing happens.
+
     What it took from groups goes back as by Return, here and wherever else a session ends. A group without a
     subscription left ends too, with its queue.
     """
 
     client_id: str
     incarnation: int
+    if_expired: bool = False
 
 
 Operation = (
@@ -264,11 +298,21 @@ Operation = (
     | End
 )
 
+# What a full store must still be able to do: what shrinks it, lets a client acknowledge more, or brings the client that
+# will. Only messages and subscriptions wait.
+FREEING = (Acknowledge, Claim, Detach, Drop, End, MarkSent, Received, Release, Return, Take, Unsubscribe)
+
 # Results -------------------------------------------------------------------------------------------------------------
 
 
 class Done(Struct, frozen=True, tag=True):
-    pass
+    """`position`: that of the batch's entry in the feed, 0 where there is no feed or it has nothing to tell.
+
+    `existed`: for each subscription written or removed, in order, whether there was one of that key.
+    """
+
+    position: int = 0
+    existed: tuple[bool, ...] = ()
 
 
 class Stale(Struct, frozen=True, tag=True):
@@ -276,13 +320,22 @@ class Stale(Struct, frozen=True, tag=True):
 
 
 class Claimed(Struct, frozen=True, tag=True):
-    """`record` is the session after the claim; `present` tells CONNACK. `previous_owner`: the node that held it."""
+    """`record` is the session after the claim; `present` tells CONNACK. `previous_owner`: the node that held it.
+
+    `previous_token` and `previous_epoch` are that owner's: it was told, on its control stream, to let go
+    (cluster.Evict). `position` is the feed's end and `inbox_end` that of this node's inbox, as of the claim: both are
+    to be read up to there before CONNACK.
+    """
 
     record: SessionRecord
     present: bool
     previous_owner: str | None = None
     lapsed_will: Will | None = None
     queued: int = 0
+    previous_token: int = 0
+    previous_epoch: int = 0
+    position: int = 0
+    inbox_end: int = 0
 
 
 class ClaimRefused(Struct, frozen=True, tag=True):
@@ -349,11 +402,23 @@ class Membership(Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """Everything a starting node must know, but retained payloads. `groups`: backlog per (group, filter), if any."""
+    """Everything a starting node must know, but retained payloads. `groups`: backlog per (group, filter), if any.
+
+    `position`: the feed is to be followed from behind it. What it says may stand in the snapshot already: applying an
+    entry twice changes nothing.
+    """
 
     sessions: tuple[SessionRecord, ...]
     retained_topics: tuple[str, ...]
     groups: tuple[tuple[str, str, int], ...] = ()
+    position: int = 0
+
+
+class RetainedMessage(Struct, frozen=True):
+    """A retained message, and the feed position that its receivers were planned at (0: there is no feed)."""
+
+    message: Message
+    planned_at: int = 0
 
 
 class DueWill(Struct, frozen=True, kw_only=True):
@@ -378,6 +443,16 @@ class Due(Struct, frozen=True, kw_only=True):
     expiries: tuple[DueExpiry, ...] = ()
     retained_topics: tuple[str, ...] = ()
     next_at: float | None = None
+
+
+class Kept(Struct, frozen=True):
+    """What a store holds: messages waiting in queues, one for each queue they wait in, and retained ones.
+
+    `bytes` are those that the bounds of queues count, and for a retained message about its size.
+    """
+
+    messages: int
+    bytes: int
 
 
 class Store(Protocol):
@@ -413,8 +488,12 @@ class Store(Protocol):
         """Entries with a sequence above `after`, oldest first; at least one if there is any, whatever its size."""
         ...
 
-    async def read_retained(self, topics: Sequence[str]) -> tuple[Message, ...]:
+    async def read_retained(self, topics: Sequence[str]) -> tuple[RetainedMessage, ...]:
         """The retained messages of these topics; those that are gone or expired are left out."""
+        ...
+
+    async def kept(self) -> Kept:
+        """How much there is, for people to look at now and then: it may take a pass over queues and retained topics."""
         ...
 
     async def due(self) -> Due:

@@ -228,6 +228,13 @@ class Queues:
         )
         self._changed.clear()
 
+    def total(self) -> tuple[int, int]:
+        """Messages and bytes in all queues. Only between batches: nothing may be unwritten."""
+        messages, size = self._connection.execute(
+            "SELECT coalesce(sum(messages), 0), coalesce(sum(bytes), 0) FROM counters"
+        ).fetchone()
+        return messages, size
+
     def trim_cache(self) -> None:
         """Bound the memory. Only between batches: nothing may be unwritten."""
         if len(self._cache) > COUNTERS_CACHED_MAX:

@@ -40,6 +40,13 @@ class Retained:
         rows = self._connection.execute("SELECT topic FROM retained WHERE expires_at IS NULL OR expires_at > ?", (now,))
         return tuple(topic for (topic,) in rows.fetchall())
 
+    def total(self) -> tuple[int, int]:
+        """How many there are, and their bytes."""
+        count, size = self._connection.execute(
+            "SELECT count(*), coalesce(sum(length(body)), 0) FROM retained"
+        ).fetchone()
+        return count, size
+
     def has_expired(self, now: float) -> bool:
         return self._connection.execute("SELECT 1 FROM retained WHERE expires_at <= ?", (now,)).fetchone() is not None
 

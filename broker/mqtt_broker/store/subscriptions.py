@@ -30,29 +30,38 @@ class Subscriptions:
             found[incarnation].append(decode_subscription(value))
         return found
 
-    def put(self, incarnation: int, subscription: Subscription) -> None:
-        """Write or replace [MQTT-3.8.4-3]."""
+    def put(self, incarnation: int, subscription: Subscription) -> bool:
+        """Write or replace [MQTT-3.8.4-3]; True if it replaced one."""
+        known = self._connection.execute(
+            "SELECT 1 FROM subscriptions WHERE incarnation = ? AND filter = ? AND share = ?",
+            (incarnation, subscription.filter, subscription.group or ""),
+        ).fetchone()
         self._connection.execute(
             "INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?, ?)",
             (incarnation, subscription.filter, subscription.group or "", encode(subscription)),
         )
+        return known is not None
 
-    def remove(self, incarnation: int, keys: Iterable[tuple[str, str | None]]) -> list[int]:
-        """Remove by (filter, group). The ids of groups that are without a subscription now: their queues go."""
-        orphans = []
+    def remove(self, incarnation: int, keys: Iterable[tuple[str, str | None]]) -> tuple[tuple[bool, ...], list[int]]:
+        """Remove by (filter, group): which of them there were, and the ids of groups that are without a subscription
+        now: their queues go.
+        """
+        existed: list[bool] = []
+        orphans: list[int] = []
         for topic_filter, group in keys:
-            self._connection.execute(
+            removed = self._connection.execute(
                 "DELETE FROM subscriptions WHERE incarnation = ? AND filter = ? AND share = ?",
                 (incarnation, topic_filter, group or ""),
             )
+            existed.append(removed.rowcount > 0)
             if group is not None:
                 orphans += self._disband(group, topic_filter)
-        return orphans
+        return tuple(existed), orphans
 
     def clear(self, incarnation: int) -> list[int]:
-        """Remove all of a session; returns as `remove` does."""
+        """Remove all of a session: the ids of groups that are without a subscription now."""
         rows = self._connection.execute("SELECT filter, share FROM subscriptions WHERE incarnation = ?", (incarnation,))
-        return self.remove(incarnation, [(topic_filter, share or None) for topic_filter, share in rows.fetchall()])
+        return self.remove(incarnation, [(topic_filter, share or None) for topic_filter, share in rows.fetchall()])[1]
 
     def group_id(self, group: str, topic_filter: str) -> int | None:
         """The id of an existing group."""

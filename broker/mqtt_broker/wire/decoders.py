@@ -208,7 +208,7 @@ def decode_publish(data: bytes, flags: int, index: int, end: int, version: Proto
 
 def _check_empty_topic_name(version: ProtocolVersion, properties: Properties) -> None:
     if version != _V5:
-        raise malformed("topic name is empty")  # [MQTT-4.7.3-1]
+        raise malformed("topic name is empty")  # [MQTT-4.7.3-1] [3.1.1 MQTT-4.7.3-1]
     if properties.topic_alias is None:
         raise protocol_error("topic name is empty and there is no topic alias")  # MQTT 5.0, 3.3.2.1
 
@@ -239,7 +239,7 @@ def _acknowledgement(
 def _topic_filter(reader: Reader) -> str:
     topic_filter = reader.string("topic filter")  # [MQTT-3.8.3-1], [MQTT-3.10.3-1]
     if not topic_filter:
-        raise malformed("topic filter is empty")  # [MQTT-4.7.3-1]
+        raise malformed("topic filter is empty")  # [MQTT-4.7.3-1] [3.1.1 MQTT-4.7.3-1]
     return topic_filter
 
 

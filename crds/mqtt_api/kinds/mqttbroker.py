@@ -14,6 +14,7 @@ from mqtt_api.conditions import PENDING, Conditions
 from mqtt_api.kinds.common import DataRef, LabelName, Resource, SecretRef
 from mqtt_api.kinds.markers import Items, Text, cel_text
 from mqtt_api.kinds.quantities import Bytes, BytesBetween, Duration, DurationBetween
+from mqtt_api.kinds.session_store import SessionStore
 from mqtt_api.kinds.shape import Observed, Rule, Shape
 from mqtt_api.scram import ScramMechanism
 from mqtt_api.topics import LEVELS_MAX
@@ -133,24 +134,6 @@ CIDR = Annotated[
         check=ipaddress.ip_network,
     ),
 ]
-
-
-class EmbeddedStore(Shape):
-    """The store inside the node's own process."""
-
-    storage: Annotated[Bytes, BytesBetween("16Mi", "16Ti")] | None = Field(
-        default=None,
-        description="How large the store may grow; absent = as large as its disk. When it is full, publishes that must "
-        "be stored are not acknowledged until queues have drained.",
-    )
-
-
-class SessionStore(Shape):
-    """Where sessions, queues and retained messages are kept."""
-
-    embedded: EmbeddedStore = Field(
-        description="A file next to the broker: survives restarts, needs nothing else, and serves exactly one node."
-    )
 
 
 class Authentication(Shape):
@@ -428,6 +411,11 @@ class MQTT(Shape):
     shared_subscription_available: StrictBool = Field(
         default=True, description="Whether clients may share a subscription ($share/GROUP/FILTER)."
     )
+    validate_payload_format: StrictBool = Field(
+        default=False,
+        description="Whether payloads that say they are UTF-8 (payload format indicator 1 of MQTT 5) must be. One that "
+        "is not is refused with reason 0x99; at QoS 0 it is dropped, and counted.",
+    )
     max_topic_levels: Annotated[int, Field(strict=True, ge=1, le=LEVELS_MAX)] = Field(
         default=32, description="How many levels (parts between slashes) topics and filters have at most."
     )
@@ -440,6 +428,33 @@ class MQTT(Shape):
         "them with a right to subscribe to $SYS/#, which # alone does not grant; no client may publish there.",
     )
     queue: Queue = Field(default=Queue(), description="Bounds of what waits for one session.")
+
+
+class Drain(Shape):
+    """How a node leaves: on a restart, when the broker shrinks, or when it is told to."""
+
+    connections_per_second: Annotated[int, Field(strict=True, ge=1, le=CONNECTION_RATE_MAX)] = Field(
+        default=200, description="How many clients a second are asked to connect elsewhere."
+    )
+    will_grace: Annotated[Duration, DurationBetween("0s", "1h")] = Field(
+        default=Duration("30s"),
+        description="A client that is sent away has this long to come back before its will is published.",
+    )
+    server_reference: StrictBool = Field(
+        default=False,
+        description="Tell MQTT 5 clients where to go instead. Only where they can reach the nodes by those addresses.",
+    )
+
+
+class Rebalance(Shape):
+    """How nodes even out their connections after one came back or was added."""
+
+    connections_per_second: Annotated[int, Field(strict=True, ge=0, le=CONNECTION_RATE_MAX)] = Field(
+        default=50, description="How many clients a second a node with too many sends away; 0: none, ever."
+    )
+    tolerance_percent: Annotated[int, Field(strict=True, ge=1, le=1_000)] = Field(
+        default=20, description="How far above the average of all nodes is too many, in percent."
+    )
 
 
 class MQTTBrokerSpec(Shape):
@@ -461,12 +476,14 @@ class MQTTBrokerSpec(Shape):
         default=Authorization(), description="What holds where no TopicPermission says anything."
     )
     mqtt: MQTT = Field(default=MQTT(), description="The limits of the protocol.")
+    drain: Drain = Field(default=Drain(), description="How a node leaves without harm.")
+    rebalance: Rebalance = Field(default=Rebalance(), description="How nodes even out their connections.")
 
     invariants = (
         Rule(
             cel="!has(self.sessionStore.embedded) || self.replicas == 1",
             message="must be 1 with the embedded store: it serves one node",
-            holds=lambda self: self.replicas == 1,
+            holds=lambda self: self.session_store.embedded is None or self.replicas == 1,
             field="replicas",
         ),
         Rule(

@@ -15,6 +15,8 @@ from mqtt_operator.errors import ExpectedError, UsageError
 
 COMMANDS = {
     "up": "mqtt_operator.cli.up",
+    "nodes": "mqtt_operator.cli.nodes",
+    "drain": "mqtt_operator.cli.drain",
     "validate": "mqtt_operator.cli.validate",
     "can-i": "mqtt_operator.cli.can_i",
     "crds": "mqtt_operator.cli.crds",

@@ -150,7 +150,8 @@ def _counters(status: NodeStatus | None, rates: view.Rates) -> RenderableType:
     if status is None:
         return Text("No counters from the node yet.", style="yellow")
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    counters = {
+    nodes = {"nodes": f"{status.nodes}/{status.nodes_wanted}"} if status.nodes_wanted > 1 else {}
+    counters = nodes | {
         "online": f"{status.connections}",
         "sessions": f"{status.sessions}",
         "subs": f"{status.subscriptions}",

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from mqtt_api.kinds.mqttbroker import AuthenticationType, ListenerProtocol
-from mqtt_api.node_settings import ListenerSettings
+from mqtt_api.node_settings import ListenerSettings, NodeSettings, RedisSettings
 from mqtt_operator.cli.options import counted
 from mqtt_operator.local.certificates import facts
 from mqtt_operator.local.deploy import Deployment, best_listener
@@ -45,8 +45,11 @@ def rates(before: NodeStatus | None, after: NodeStatus, seconds: float) -> Rates
 
 def header(deployment: Deployment) -> list[tuple[str, str]]:
     """Label and text: where the broker is, what proves it, where its data lies."""
-    listeners = deployment.settings.listeners
-    rows = [("listener", _listener(each)) for each in listeners]
+    rows = [("listener", _listener(each)) for each in deployment.entrance]
+    if len(deployment.nodes) > 1:
+        rows += [("node", _node(each.settings)) for each in deployment.nodes]
+    if deployment.store is not None:
+        rows.append(("store", _store(deployment.store)))
     rows += [("CA", _ca(path)) for path in dict.fromkeys(deployment.listener_cas.values())]
     policy = deployment.policy
     counts = f"{counted(len(policy.principals), 'client')}, {counted(len(policy.rules), 'rule')}"
@@ -56,7 +59,7 @@ def header(deployment: Deployment) -> list[tuple[str, str]]:
 
 def what_to_type(deployment: Deployment) -> list[Hint]:
     """Command lines for the listener that is easiest to reach."""
-    listener = best_listener(deployment.settings.listeners)
+    listener = best_listener(deployment.entrance)
     ca = deployment.listener_cas.get(listener.name)
     found = hints(deployment.policy, _shown(deployment.accounts), listener, None if ca is None else Path(shown(ca)))
     for entry in deployment.chain:
@@ -121,6 +124,17 @@ def _listener(listener: ListenerSettings) -> str:
     clients = "" if listener.tls.client_auth == "None" else f", client certificates {listener.tls.client_auth.lower()}"
     until = f"{certificate.not_after:%Y-%m-%d}"
     return f"{listener.name}  {_url(listener)}  {listener.tls.min_version}+, valid until {until}{clients}"
+
+
+def _node(settings: NodeSettings) -> str:
+    ports = ", ".join(f"{each.name} {_address(each)}" for each in settings.listeners)
+    return f"{settings.node}  {ports}"
+
+
+def _store(store: RedisSettings) -> str:
+    found = "" if store.master_name is None else f", primary {store.master_name} as these sentinels say"
+    encrypted = "" if store.tls is None else ", TLS"
+    return f"Redis at {', '.join(store.addresses)}{found}{encrypted}, durability {store.durability}"
 
 
 def _url(listener: ListenerSettings) -> str:

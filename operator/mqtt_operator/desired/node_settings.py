@@ -11,19 +11,24 @@ from mqtt_api.kinds.mqttbroker import (
     MQTT,
     Authentication,
     ConnectionRate,
+    Drain,
     Listener,
     ListenerTLS,
     ProxyProtocol,
+    Rebalance,
     WebSocket,
 )
 from mqtt_api.node_settings import (
     AuthenticationSettings,
     ConnectionRateSettings,
+    DrainSettings,
     ListenerSettings,
     MQTTSettings,
     NodeSettings,
     ProxyProtocolSettings,
     QueueSettings,
+    RebalanceSettings,
+    RedisSettings,
     TLSSettings,
     WebSocketSettings,
 )
@@ -42,22 +47,27 @@ class TLSFiles(Struct, frozen=True, kw_only=True):
 class NodePlace(Struct, frozen=True, kw_only=True):
     """What a node is told that no MQTTBroker says: its name, its files, the store's identity, the address to bind.
 
-    `tls` holds an entry for each listener that has TLS.
+    `tls` holds an entry for each listener that has TLS. `port_offset` is added to every declared port: nodes that share
+    an address need ports of their own. `server_reference`: where clients find it that
+    other nodes send away.
     """
 
     node: str
     world: str
-    store: str
+    store: str | RedisSettings
     policy_file: str
     admin_socket: str
     host: str
     tls: Mapping[str, TLSFiles]
+    port_offset: int = 0
+    server_reference: str = ""
 
 
 def build_node_settings(broker: MQTTBroker, place: NodePlace) -> NodeSettings:
     """The settings of the node at this place."""
     spec = broker.spec
-    storage = spec.session_store.embedded.storage
+    embedded = spec.session_store.embedded
+    storage = None if embedded is None or isinstance(place.store, RedisSettings) else embedded.storage
     return NodeSettings(
         node=place.node,
         broker=broker.reference,
@@ -69,6 +79,9 @@ def build_node_settings(broker: MQTTBroker, place: NodePlace) -> NodeSettings:
         listeners=tuple(_listener(listener, place) for listener in spec.listeners),
         authentication=_chain(spec.authentication or ()),
         on_revoke=spec.authorization.on_revoke.value,
+        drain=_drain(spec.drain),
+        rebalance=_rebalance(spec.rebalance),
+        server_reference=place.server_reference,
         mqtt=_mqtt(spec.mqtt),
     )
 
@@ -77,7 +90,7 @@ def _listener(listener: Listener, place: NodePlace) -> ListenerSettings:
     return ListenerSettings(
         name=listener.name,
         host=place.host,
-        port=listener.port,
+        port=listener.port + place.port_offset,
         protocol=listener.protocol.value,
         web_socket=_web_socket(listener.web_socket),
         proxy_protocol=None if listener.proxy_protocol is None else _proxy_protocol(listener.proxy_protocol),
@@ -125,6 +138,20 @@ def _chain(entries: Iterable[Authentication]) -> tuple[AuthenticationSettings, .
     )
 
 
+def _drain(drain: Drain) -> DrainSettings:
+    return DrainSettings(
+        connections_per_s=drain.connections_per_second,
+        will_grace_s=drain.will_grace.seconds,
+        server_reference=drain.server_reference,
+    )
+
+
+def _rebalance(rebalance: Rebalance) -> RebalanceSettings:
+    return RebalanceSettings(
+        connections_per_s=rebalance.connections_per_second, tolerance_percent=rebalance.tolerance_percent
+    )
+
+
 def _mqtt(mqtt: MQTT) -> MQTTSettings:
     return MQTTSettings(
         packet_bytes_max=mqtt.max_packet_size.bytes,
@@ -137,6 +164,7 @@ def _mqtt(mqtt: MQTT) -> MQTTSettings:
         retain_available=mqtt.retain_available,
         wildcard_subscription_available=mqtt.wildcard_subscription_available,
         shared_subscription_available=mqtt.shared_subscription_available,
+        validate_payload_format=mqtt.validate_payload_format,
         topic_levels_max=mqtt.max_topic_levels,
         subscriptions_per_client_max=mqtt.max_subscriptions_per_client,
         sys_interval_s=mqtt.sys_interval.seconds,

@@ -45,6 +45,30 @@ class DataFolder:
         return self.root / "store.sqlite"
 
     @property
+    def shared_world(self) -> Path:
+        """The identity of a store that nodes share: another one than that of the file."""
+        return self.root / "world-shared.json"
+
+    @property
+    def shared_store(self) -> Path:
+        """How to log in to the store that nodes share, as the files declare it."""
+        return self.root / "store"
+
+    @property
+    def store_server(self) -> Path:
+        """The store server of our own: its configuration, passwords and data."""
+        return self.root / "redis"
+
+    @property
+    def front(self) -> Path:
+        return self.root / "front"
+
+    @property
+    def run(self) -> Path:
+        """What the last `stoa up` runs, for commands that ask about it."""
+        return self.root / "run.json"
+
+    @property
     def ca(self) -> Path:
         return self.root / "ca"
 

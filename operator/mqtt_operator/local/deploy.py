@@ -1,4 +1,4 @@
-"""One step of the local reconciler: what the files declare becomes files that a node reads.
+"""One step of the local reconciler: what the files declare becomes files that nodes read.
 
 Knows the order in which they are written; does not know processes, watching or terminals. Idempotent: the same declared
 state writes nothing.
@@ -16,10 +16,11 @@ from argon2 import PasswordHasher
 from msgspec import Struct
 
 from mqtt_api.kinds.mqttbroker import AuthenticationType, ListenerProtocol
-from mqtt_api.node_settings import AuthenticationSettings, ListenerSettings, NodeSettings
+from mqtt_api.node_settings import AuthenticationSettings, ListenerSettings, NodeSettings, RedisSettings
 from mqtt_api.policy import Policy, encode_policy
 from mqtt_api.resources import MQTTClient
 from mqtt_operator.desired.node_settings import NodePlace, build_node_settings
+from mqtt_operator.desired.redis_settings import RedisPlace, build_redis_settings
 from mqtt_operator.local.credentials import Credentials, prepare_credentials
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.files import make_private_folder, read_or_none, write_private_if_changed
@@ -31,33 +32,66 @@ from mqtt_operator.local.tls_files import ListenerFiles, write_tls_files
 from mqtt_operator.local.world import World
 from mqtt_operator.policy.compile import compile_policy
 
+ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what a person may have asked for
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """Where one node lives: its admin socket, and how far its ports are from the declared ones."""
+
+    admin_socket: Path
+    port_offset: int = 0
+
 
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """What a deployment depends on beyond the files: the machine, and choices made on the command line."""
+    """What a deployment depends on beyond the files: the machine, and choices made on the command line.
+
+    One node for each site. `has_front`: something else listens at the declared ports.
+    """
 
     host: str
     hostname: str
-    admin_socket: Path
+    sites: tuple[Site, ...]
     hasher: PasswordHasher
+    has_front: bool = False
+
+    @property
+    def reachable_host(self) -> str:
+        """What other machines may call this one."""
+        return self.hostname if self.host in ANY_ADDRESS else self.host
+
+
+class NodeFiles(Struct, frozen=True, kw_only=True):
+    """What was written for one node."""
+
+    settings: NodeSettings
+    settings_file: Path
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
-    """What was written. `listener_cas`: the file by which clients verify a TLS listener, by the listener's name,
-    where there is one.
+    """What was written. `entrance`: the listeners where people connect, those of the front or of the first node.
+
+    `listener_cas`: the file by which clients verify a TLS listener, by the listener's name, where there is one.
+    `store`: how the operator reaches the store that nodes share, if they do.
     """
 
     declared: Declared
     data: DataFolder
-    settings: NodeSettings
-    settings_file: Path
+    nodes: tuple[NodeFiles, ...]
+    entrance: tuple[ListenerSettings, ...]
+    store: RedisSettings | None
     policy: Policy
     listener_cas: Mapping[str, Path]
     credentials: Credentials
 
     @property
+    def settings(self) -> NodeSettings:
+        """Those of the first node; the others differ in name and ports only."""
+        return self.nodes[0].settings
+
+    @property
     def chain(self) -> tuple[AuthenticationSettings, ...]:
         """How clients of the listener that is easiest to reach prove who they are."""
-        own = best_listener(self.settings.listeners).authentication
+        own = best_listener(self.entrance).authentication
         return self.settings.authentication if own is None else own
 
     @property
@@ -104,39 +138,81 @@ def _certificate_account(client: MQTTClient) -> Account:
     )
 
 
-def node_name(declared: Declared) -> str:
-    return f"{declared.broker.metadata.name}-0"
+def node_name(declared: Declared, number: int = 0) -> str:
+    return f"{declared.broker.metadata.name}-{number}"
 
 
-def deploy(declared: Declared, data: DataFolder, world: World, surroundings: Surroundings, now: datetime) -> Deployment:
-    """Write everything that the declared state asks for. Raises DataFolderError; what stood before stands then."""
-    node = node_name(declared)
+def deploy(
+    declared: Declared,
+    data: DataFolder,
+    world: World,
+    surroundings: Surroundings,
+    now: datetime,
+    store: RedisPlace | None = None,
+) -> Deployment:
+    """Write everything that the declared state asks for. Raises DataFolderError; what stood before stands then.
+
+    `store` None: the one node has a file of its own, for its data and for the policy.
+    """
     tls = write_tls_files(declared, data, surroundings.hostname, now)
     credentials = prepare_credentials(declared, data, surroundings.hasher)
     policy = _write_policy(declared, data, credentials)
-    place = NodePlace(
-        node=node,
+    shared = None if store is None else build_redis_settings(declared.broker, store, store.node)
+    entrance = NodePlace(
+        node="",
         world=world.id,
-        store=f"sqlite:{data.store}",
-        policy_file=str(data.policy),
-        admin_socket=str(surroundings.admin_socket),
+        store=f"sqlite:{data.store}" if shared is None else shared,
+        policy_file=str(data.policy) if shared is None else "",
+        admin_socket="",
         host=surroundings.host,
         tls={name: each.files for name, each in tls.items()},
     )
-    settings = build_node_settings(declared.broker, place)
-    _describe_endpoint(credentials, settings.listeners, tls)
-    settings_file = data.node_settings(node)
-    make_private_folder(settings_file.parent)
-    write_private_if_changed(settings_file, msgspec.json.format(msgspec.json.encode(settings)))
+    listeners = build_node_settings(declared.broker, entrance).listeners
+    _describe_endpoint(credentials, listeners, tls)
+    nodes = tuple(
+        _write_settings(data, build_node_settings(declared.broker, place))
+        for place in _places(declared, surroundings, entrance, best_listener(listeners).port)
+    )
     return Deployment(
         declared=declared,
         data=data,
-        settings=settings,
-        settings_file=settings_file,
+        nodes=nodes,
+        entrance=listeners,
+        store=None if store is None else build_redis_settings(declared.broker, store, store.operator),
         policy=policy,
         listener_cas={name: each.ca for name, each in tls.items() if each.ca is not None},
         credentials=credentials,
     )
+
+
+def _places(declared: Declared, surroundings: Surroundings, entrance: NodePlace, port: int) -> list[NodePlace]:
+    """`port`: the declared one of the listener that is easiest to reach."""
+    return [
+        msgspec.structs.replace(
+            entrance,
+            node=node_name(declared, number),
+            admin_socket=str(site.admin_socket),
+            port_offset=site.port_offset,
+            server_reference=_reference(surroundings, site, port),
+        )
+        for number, site in enumerate(surroundings.sites)
+    ]
+
+
+def _reference(surroundings: Surroundings, site: Site, port: int) -> str:
+    """Where clients that other nodes send away find this one: through the front, or directly (MQTT 5.0, 4.11)."""
+    if len(surroundings.sites) == 1:
+        return ""
+    host = surroundings.reachable_host
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{port if surroundings.has_front else port + site.port_offset}"
+
+
+def _write_settings(data: DataFolder, settings: NodeSettings) -> NodeFiles:
+    settings_file = data.node_settings(settings.node)
+    make_private_folder(settings_file.parent)
+    write_private_if_changed(settings_file, msgspec.json.format(msgspec.json.encode(settings)))
+    return NodeFiles(settings=settings, settings_file=settings_file)
 
 
 def best_listener(listeners: tuple[ListenerSettings, ...]) -> ListenerSettings:

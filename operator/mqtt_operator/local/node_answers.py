@@ -5,7 +5,8 @@ or terminals. A file that was written is not yet a setting that holds: only the 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -27,10 +28,17 @@ _FIELDS = {
 _RESTART = "Stop this `stoa up` and start it again to have it, or give the field its former value back."
 
 
+class Listener(Protocol):
+    """The part of a Reporter that hears of nodes."""
+
+    def refused(self, error: ExpectedError) -> None: ...
+    def event(self, event: NodeEvent) -> None: ...
+
+
 class NodeAnswers:
     """Between a node's events and a reporter: settings that were refused are told as such, the rest goes through."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Listener) -> None:
         self._reporter = reporter
         self._answer: asyncio.Future[bool] | None = None
 
@@ -72,6 +80,76 @@ class NodeAnswers:
             return False
         self._answer.set_result(taken)
         return True
+
+
+class AllAnswers:
+    """The answers of several nodes as one: all took it, one refused it, or somebody is silent.
+
+    What they say in the same words is told once; with several nodes, their lines say which of them speaks.
+    """
+
+    def __init__(self, reporter: Reporter, nodes: Sequence[str]) -> None:
+        self._once = _Once(reporter)
+        named = len(nodes) > 1
+        self._each = {node: NodeAnswers(_Named(self._once, node) if named else reporter) for node in nodes}
+
+    def taker(self, node: str) -> Callable[[NodeEvent], None]:
+        """What takes the events of this node."""
+        return self._each[node].take
+
+    def expect(self) -> None:
+        """Settings may be written from now on: the next answers are about them."""
+        self._once.forget()
+        for each in self._each.values():
+            each.expect()
+
+    def forget(self) -> None:
+        """Nothing was written: no answers are waited for."""
+        for each in self._each.values():
+            each.forget()
+
+    async def wait(self, seconds: float = ANSWER_S_MAX) -> bool | None:
+        """True: all took what was written since `expect`. False: one did not, and that was told. None: silence."""
+        answers = await asyncio.gather(*(each.wait(seconds) for each in self._each.values()))
+        if False in answers:
+            return False
+        return None if None in answers else True
+
+
+class _Once:
+    """Passes on what several nodes say in the same words once, until it is told to forget."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._refusals: set[str] = set()
+
+    def forget(self) -> None:
+        self._refusals.clear()
+
+    def refused(self, error: ExpectedError) -> None:
+        if str(error) not in self._refusals:
+            self._refusals.add(str(error))
+            self._reporter.refused(error)
+
+    def event(self, event: NodeEvent) -> None:
+        self._reporter.event(event)
+
+
+class _Named:
+    """Says which node speaks, except where somebody was refused: it is the same everywhere."""
+
+    def __init__(self, listener: Listener, node: str) -> None:
+        self._listener = listener
+        self._node = node
+
+    def refused(self, error: ExpectedError) -> None:
+        self._listener.refused(error)
+
+    def event(self, event: NodeEvent) -> None:
+        told = event.message and not event.is_refusal and not event.message.startswith(f"{self._node} ")
+        self._listener.event(
+            msgspec.structs.replace(event, message=f"{self._node}: {event.message}") if told else event
+        )
 
 
 def _refusal(event: NodeEvent) -> ExpectedError:

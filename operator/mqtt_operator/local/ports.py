@@ -6,9 +6,12 @@ Knows sockets and the operating system's refusals; does not know settings beyond
 import errno
 import socket
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from mqtt_api.node_settings import ListenerSettings
 from mqtt_operator.errors import ExpectedError
+
+PORT_MAX = 65_535
 
 _ADVICE = {
     errno.EADDRINUSE: "Stop the program that has it (`ss -ltnp` or `lsof -i` shows which), or choose another port.",
@@ -22,12 +25,48 @@ _WHAT = {
 }
 
 
+class Wanted(NamedTuple):
+    """A listener, and who is to open its port: a node, or the front."""
+
+    owner: str
+    listener: ListenerSettings
+
+
+def check_distinct(wanted: Iterable[Wanted]) -> None:
+    """Raises ExpectedError if two of our own processes would need one port."""
+    owners: dict[int, Wanted] = {}
+    for each in wanted:
+        first = owners.setdefault(each.listener.port, each)
+        if first is not each:
+            raise ExpectedError(
+                f"Port {each.listener.port} would be needed twice: by {_said(first)} and by {_said(each)}.",
+                where="field: spec.listeners",
+                to_do="Each further node takes the next port of every listener: leave room between the declared ports.",
+            )
+        if each.listener.port > PORT_MAX:
+            raise ExpectedError(
+                f"Port {each.listener.port} would be needed by {_said(each)}, and ports end at {PORT_MAX}.",
+                where="field: spec.listeners",
+                to_do="Each further node takes the next port of every listener: choose lower ones.",
+            )
+
+
+def _said(wanted: Wanted) -> str:
+    return f"{wanted.listener.name} of {wanted.owner}"
+
+
 def check_ports(listeners: Iterable[ListenerSettings]) -> None:
     """Raises ExpectedError for the first port that cannot be opened. Another program may still be quicker than us."""
     for listener in listeners:
         refusal = _refusal(listener)
         if refusal is not None:
             raise port_error(listener, refusal)
+
+
+def is_open(listener: ListenerSettings) -> bool:
+    """True if somebody listens there; found out without connecting, which would reach whoever stands behind it."""
+    refusal = _refusal(listener)
+    return refusal is not None and refusal.errno == errno.EADDRINUSE
 
 
 def port_error(listener: ListenerSettings, refusal: OSError) -> ExpectedError:

@@ -1,47 +1,56 @@
-"""`stoa up`: makes a running broker out of a folder, and keeps the two alike until told to stop.
+"""From a folder to what nodes read, and again whenever the folder changes.
 
-Knows the order of start, change and stop; does not know terminals, YAML, X.509 or how a policy decides. A mistake at
-the start ends it; a mistake while it runs changes nothing and is told: the last good state holds.
+Knows the order of reading, writing and telling; does not know processes, terminals, YAML, X.509 or how a policy
+decides. A mistake at the start ends it; a mistake later changes nothing: the last good state holds.
 """
 
-import asyncio
-import contextlib
-import json
 import socket
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+import threading
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from argon2 import PasswordHasher
 from msgspec import Struct
 
-from mqtt_api.node_settings import NodeSettings
+from mqtt_api.kinds.session_store import DurabilityLevel
+from mqtt_api.node_settings import RedisSettings
+from mqtt_api.policy import Policy, encode_policy
+from mqtt_operator.channel.terms import Found, RevisionTakenError, RolledBackError, Writer, Written
+from mqtt_operator.desired.redis_settings import RedisPlace
 from mqtt_operator.errors import ExpectedError
-from mqtt_operator.local.data_folder import DataFolder, admin_socket, default_root, locked
-from mqtt_operator.local.deploy import Deployment, Surroundings, deploy, node_name
-from mqtt_operator.local.files import write_private
+from mqtt_operator.local.data_folder import DataFolder
+from mqtt_operator.local.deploy import Deployment, Site, Surroundings, deploy
 from mqtt_operator.local.folder import Declared, read_broker
-from mqtt_operator.local.node_answers import NodeAnswers
-from mqtt_operator.local.node_events import NodeEvent
-from mqtt_operator.local.node_status import fetch_status
-from mqtt_operator.local.ports import check_ports
-from mqtt_operator.local.reporter import Reporter
-from mqtt_operator.local.supervisor import Supervisor, node_launcher
+from mqtt_operator.local.revision import raise_revision
+from mqtt_operator.local.store_place import StoreWords
 from mqtt_operator.local.verifiers import standard_hasher
-from mqtt_operator.local.watch import changes
-from mqtt_operator.local.world import World, establish_world, load_world
-
-STATUS_INTERVAL_S = 1.0
+from mqtt_operator.local.world import (
+    World,
+    check_found,
+    establish_shared_world,
+    establish_world,
+    load_shared_world,
+    load_world,
+)
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What the command line chose. `data` None = the default place for the broker's name."""
+    """What the command line chose. `data` None = the default place for the broker's name.
+
+    `nodes` None = as many as the broker declares. `front`: one entrance for all nodes. `accept_store`: the identity of
+    a store that is served although it lost what was acknowledged.
+    """
 
     folder: Path
     data: Path | None = None
     host: str = "127.0.0.1"
     ready_file: Path | None = None
+    nodes: int | None = None
+    front: bool = False
+    store: StoreWords = StoreWords()
+    accept_store: str | None = None
 
     @property
     def watched(self) -> Path:
@@ -59,7 +68,9 @@ class Change(Struct, frozen=True, kw_only=True):
     @property
     def settings_changed(self) -> bool:
         """The node has to take other settings, and may refuse them."""
-        return self.before is not None and self.before.settings != self.after.settings
+        return self.before is not None and [each.settings for each in self.before.nodes] != [
+            each.settings for each in self.after.nodes
+        ]
 
     def sentence(self, taken: bool | None) -> str:
         """What was done, and why. `taken` is the node's answer to changed settings, None if it gave none yet; that it
@@ -85,46 +96,81 @@ class Change(Struct, frozen=True, kw_only=True):
         return " ".join(said)
 
 
+class Door(Protocol):
+    """What is asked of the store that nodes share; channel/shared_store.py is the real one."""
+
+    def found(self, world: str, *, may_be_new: bool) -> Found: ...
+    def write_policy(self, writer: Writer, revision: int, document: bytes) -> Written: ...
+
+
+PlaceOf = Callable[[Declared], RedisPlace | None]
+
+
+def _one_file(_: Declared) -> None:
+    """A single node, with a store of its own."""
+
+
+def _shared_store(settings: RedisSettings) -> Door:
+    from mqtt_operator.channel.shared_store import SharedStore  # a single node need not wait for it to be loaded
+
+    return SharedStore(settings)
+
+
 class Reconciler:
-    """One broker on one data folder that is locked already. `now` and `hasher` come in for tests."""
+    """One broker on one data folder that is locked already. One node for each of `sites`.
+
+    `place_of` tells where the store is that nodes share, None = one node with a file. `open_door`, `now` and `hasher`
+    come in for tests.
+    """
 
     def __init__(
         self,
         options: Options,
         data: DataFolder,
-        socket_path: Path,
+        sites: Sequence[Site],
+        place_of: PlaceOf = _one_file,
         *,
+        open_door: Callable[[RedisSettings], Door] = _shared_store,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         hasher: PasswordHasher | None = None,
     ) -> None:
         self._options = options
         self._data = data
+        self._place_of = place_of
+        self._open_door = open_door
         self._now = now
         self._surroundings = Surroundings(
             host=options.host,
             hostname=socket.gethostname().lower(),
-            admin_socket=socket_path,
+            sites=tuple(sites),
             hasher=hasher or standard_hasher(),
+            has_front=options.front,
         )
         self._world: World | None = None
+        self._writer: Writer | None = None
         self._deployment: Deployment | None = None
         self._broken = False
+        self._publishing = threading.Lock()
 
     @property
     def world(self) -> World:
-        if self._world is None:
-            self._world = load_world(self._data)
+        """The identity that the store must have. Raises DataFolderError."""
+        assert self._world is not None, "not started"
         return self._world
 
     def start(self, declared: Declared) -> Deployment:
         """Write the first state. Raises ExpectedError."""
-        self._deployment = self._deploy(declared)
+        shared = self._place_of(declared) is not None
+        self._world = load_shared_world(self._data) if shared else load_world(self._data)
+        with self._publishing:
+            self._deployment = self._apply(declared)
         return self._deployment
 
     def reconcile(self) -> Change:
         """Read the folder again and write what changed.
 
-        Idempotent. Raises ExpectedError; the last good state holds then, on disk and in memory.
+        Idempotent. Raises ExpectedError; the last good state holds then, on disk and in memory. Where nodes share a
+        store and it does not answer, files are written and the policy in force stays: try again.
         """
         before, was_broken, self._broken = self._deployment, self._broken, True
         declared = read_broker(self._options.folder)
@@ -134,119 +180,62 @@ class Reconciler:
                 f"{before.declared.broker.reference}.",
                 to_do="Stop this `stoa up` and start it again, or give the broker its name back.",
             )
-        after = self._deployment = self._deploy(declared)
+        with self._publishing:
+            after = self._deployment = self._apply(declared)
         self._broken = False
         return Change(before=before, after=after, mended=was_broken)
 
+    def keep_policy(self) -> int:
+        """See to it that the store still has the policy in force, and that nodes may serve from it.
+
+        Returns the generation of a store that was rolled back, and is accepted by this; else 0.
+        Raises SharedStoreError.
+        """
+        with self._publishing:
+            deployment = self._deployment
+            if deployment is None or deployment.store is None:
+                return 0
+            return self._publish(deployment.store, deployment.policy).accepted
+
     def node_is_ready(self) -> None:
         """The store exists from now on. Raises DataFolderError."""
-        establish_world(self._data, self.world)
+        if self._writer is None:
+            establish_world(self._data, self.world)
+
+    def _apply(self, declared: Declared) -> Deployment:
+        deployment = self._deploy(declared)
+        store = deployment.store
+        if store is None:
+            return deployment
+        try:
+            self._publish(store, deployment.policy)
+        except RevisionTakenError as taken:
+            raise_revision(self._data, taken.in_force)
+            deployment = self._deploy(declared)
+            self._publish(store, deployment.policy)
+        return deployment
 
     def _deploy(self, declared: Declared) -> Deployment:
-        return deploy(declared, self._data, self.world, self._surroundings, self._now())
+        place = self._place_of(declared)
+        return deploy(declared, self._data, self.world, self._surroundings, self._now(), place)
 
-
-async def up(options: Options, reporter: Reporter, stop: asyncio.Event) -> None:
-    """Run until `stop` is set. Returns after a clean stop. Raises ExpectedError if it could not start."""
-    declared = read_broker(options.folder)
-    root = options.data or default_root(Path.cwd(), declared.broker.metadata.name)
-    data = DataFolder(root)
-    with locked(data), admin_socket(data, node_name(declared)) as socket_path:
-        reconciler = Reconciler(options, data, socket_path)
-        deployment = await asyncio.to_thread(reconciler.start, declared)
-        check_ports(deployment.settings.listeners)
-        answers = NodeAnswers(reporter)
-        async with _running_node(deployment, answers) as supervisor:
-            ready = await _ready_or_stop(supervisor, stop)
-            if ready is None:
-                return
-            reconciler.node_is_ready()
-            reporter.ready(deployment, ready)
-            _write_ready_file(options, deployment)
-            await _serve(
-                _follow_folder(reconciler, reporter, answers, options.watched, deployment.settings),
-                _follow_status(reporter, socket_path),
-                stop=stop,
-            )
-            reporter.stopping()
-
-
-@contextlib.asynccontextmanager
-async def _running_node(deployment: Deployment, answers: NodeAnswers) -> AsyncIterator[Supervisor]:
-    supervisor = Supervisor(
-        deployment.settings.node, node_launcher(deployment.settings_file), answers.take, clock=time.monotonic
-    )
-    task = asyncio.create_task(supervisor.run())
-    try:
-        yield supervisor
-    finally:
-        await supervisor.stop()
-        await task
-
-
-async def _ready_or_stop(supervisor: Supervisor, stop: asyncio.Event) -> NodeEvent | None:
-    """The event that says ready, or None if we are stopped before. Raises NodeFailedError."""
-    ready = asyncio.create_task(supervisor.wait_ready())
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return ready.result() if ready.done() else None
-    finally:
-        for task in (ready, stopped):
-            task.cancel()
-
-
-async def _serve(*following: Coroutine[None, None, None], stop: asyncio.Event) -> None:
-    """Follow the folder and the node's counters until stopped."""
-    async with asyncio.TaskGroup() as tasks:
-        followers = [tasks.create_task(each) for each in following]
-        await stop.wait()
-        for follower in followers:
-            follower.cancel()
-
-
-async def _follow_folder(
-    reconciler: Reconciler, reporter: Reporter, answers: NodeAnswers, folder: Path, in_force: NodeSettings
-) -> None:
-    """`in_force`: the settings that the node started with."""
-    async for asked_for in changes(folder):
-        answers.expect()
+    def _publish(self, store: RedisSettings, policy: Policy) -> Written:
+        door = self._open_door(store)
+        if self._writer is None:
+            self._writer = self._begin(door, accepts=store.durability != DurabilityLevel.REPLICATED)
         try:
-            change = await asyncio.to_thread(reconciler.reconcile)
-        except ExpectedError as error:
-            answers.forget()
-            reporter.refused(error)
-            continue
-        taken = await _taken(change, answers, in_force)
-        if taken:
-            in_force = change.after.settings
-        sentence = change.sentence(taken)
-        if sentence and (asked_for or change.mended):
-            reporter.changed(change.after, sentence)
+            return door.write_policy(self._writer, policy.revision, encode_policy(policy))
+        except RolledBackError as refusal:
+            refusal.to_do = (
+                f"Bring the newer store back; to go on without what it lost, start again with "
+                f"--accept-store {self.world.id}."
+            )
+            raise
 
-
-async def _taken(change: Change, answers: NodeAnswers, in_force: NodeSettings) -> bool | None:
-    if not change.settings_changed:
-        answers.forget()
-        return None
-    taken = await answers.wait()
-    # A node that refused a change says nothing when it is taken back: it has those settings already.
-    return True if taken is None and change.after.settings == in_force else taken
-
-
-async def _follow_status(reporter: Reporter, socket_path: Path) -> None:
-    while True:
-        reporter.status(await fetch_status(socket_path))
-        await asyncio.sleep(STATUS_INTERVAL_S)
-
-
-def _write_ready_file(options: Options, deployment: Deployment) -> None:
-    if options.ready_file is None:
-        return
-    document = {
-        "data": str(deployment.data.root),
-        "admin_socket": deployment.settings.admin_socket,
-        "listeners": {each.name: each.port for each in deployment.settings.listeners},
-        "ca_files": {name: str(path) for name, path in deployment.listener_cas.items()},
-    }
-    write_private(options.ready_file.absolute(), json.dumps(document, indent=2).encode() + b"\n")
+    def _begin(self, door: Door, *, accepts: bool) -> Writer:
+        """The store is ours, and we are its writer from now on."""
+        found = door.found(self.world.id, may_be_new=not self.world.established)
+        check_found(self._data, found)
+        establish_shared_world(self._data, self.world)
+        accepts = accepts or self._options.accept_store == self.world.id
+        return Writer(world=self.world.id, fence=found.fence, accepts=accepts)

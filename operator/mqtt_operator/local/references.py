@@ -12,6 +12,7 @@ from mqtt_api.kinds.common import BrokerRef, DataKind
 from mqtt_api.kinds.common import DataRef as Ref
 from mqtt_api.kinds.mqttbroker import ListenerTLS
 from mqtt_api.kinds.mqttclient import PasswordSecretRef, PasswordSource
+from mqtt_api.kinds.session_store import RedisCredentialsRef, RedisStore
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission
 from mqtt_operator.errors import Mistake
 from mqtt_operator.local.certificates import (
@@ -30,6 +31,7 @@ from mqtt_operator.policy.attachment import claimed_usernames, is_attached, name
 CERTIFICATE_KEY = "tls.crt"
 PRIVATE_KEY_KEY = "tls.key"
 CA_KEY = "ca.crt"
+PASSWORD_KEY = "password"  # noqa: S105 - the name of an entry
 
 Check = Callable[[bytes], str | None]
 
@@ -46,6 +48,7 @@ def check_references(objects: Objects, *, complete: bool) -> None:
         *checks.generated_secrets(),
         *checks.passwords(),
         *checks.listeners(),
+        *checks.stores(),
         *checks.broker_references(),
     ]
     objects.mistakes += mistakes
@@ -175,6 +178,30 @@ class _Checks:
             for index, listener in enumerate(entry.resource.spec.listeners):
                 if listener.tls is not None:
                     yield from self._tls(entry, f"spec.listeners[{index}].tls", listener.tls)
+
+    def stores(self) -> Iterator[Mistake]:
+        for entry in self._objects.brokers:
+            redis = entry.resource.spec.session_store.redis
+            if redis is not None:
+                yield from self._redis(entry, "spec.sessionStore.redis", redis)
+
+    def _redis(self, entry: Entry[MQTTBroker], field: str, redis: RedisStore) -> Iterator[Mistake]:
+        log_ins = {
+            "credentialsRef": redis.credentials_ref,
+            "operatorCredentialsRef": redis.operator_credentials_ref,
+            "sentinelCredentialsRef": redis.sentinel_credentials_ref,
+        }
+        for name, ref in log_ins.items():
+            if ref is not None:
+                yield from self._log_in(entry, f"{field}.{name}", ref)
+        for index, ca in enumerate((redis.tls.ca_refs if redis.tls is not None else None) or ()):
+            yield from self._pem(entry, f"{field}.tls.caRefs[{index}]", ca, certificates_mistake)
+
+    def _log_in(self, entry: Entry[MQTTBroker], field: str, ref: RedisCredentialsRef) -> Iterator[Mistake]:
+        secret = DataKey(DataKind.SECRET, entry.resource.metadata.namespace, ref.name)
+        yield from self._value(entry, field, "passwordKey", secret, ref.password_key or PASSWORD_KEY)
+        if ref.username_key is not None and secret in self._objects.data:
+            yield from self._value(entry, field, "usernameKey", secret, ref.username_key)
 
     def _tls(self, entry: Entry[MQTTBroker], field: str, tls: ListenerTLS) -> Iterator[Mistake]:
         if tls.secret_ref is not None:

@@ -42,3 +42,12 @@ def save_revision(data: DataFolder, revision: Revision) -> None:
     Raises DataFolderError.
     """
     write_private(data.revision, msgspec.json.encode(revision))
+
+
+def raise_revision(data: DataFolder, in_force: int) -> None:
+    """The next revision is higher than this one, whatever its content: the store has it already.
+
+    So it is after this folder came back from a backup. Raises DataFolderError.
+    """
+    if in_force >= load_revision(data).number:
+        save_revision(data, Revision(number=in_force))

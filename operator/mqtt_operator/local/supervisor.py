@@ -1,6 +1,7 @@
-"""Keeps one node's process alive: starts it, reads its lines, starts it again with back-off, stops it with a deadline.
+"""Keeps one process alive: starts it, reads its lines, starts it again with back-off, stops it with a deadline.
 
-Knows processes; does not know settings, policies or terminals. How a process is launched comes in, and so does time.
+Knows processes; does not know settings, policies or terminals. How a process is launched comes in, and so do time and
+the meaning of its lines: most often it is a node, but a store server or a front is kept alive the same way.
 
 A node must not outlive us, not even after `kill -9`: it holds the reading end of a pipe whose writing end only we have,
 and leaves when it reads the end of it.
@@ -11,7 +12,7 @@ import contextlib
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,9 +20,10 @@ from mqtt_operator.errors import NodeFailedError
 from mqtt_operator.local.node_events import NodeEvent, parse_line
 
 READY_EVENT = "node.ready"
+STOPPED_EVENT = "node.stopped"
 
 READY_S_MAX = 30.0
-STOP_S_MAX = 15.0
+STOP_S_MAX = 30.0  # a node with many clients sends them away at a pace
 BACKOFF_S_MIN = 0.5
 BACKOFF_S_MAX = 30.0
 # A node that ran this long was healthy: its next death starts the back-off anew.
@@ -52,6 +54,7 @@ class NodeProcess(Protocol):
 
 Launch = Callable[[], Awaitable[NodeProcess]]
 OnEvent = Callable[[NodeEvent], None]
+Parse = Callable[[bytes], NodeEvent | None]
 Sleep = Callable[[float], Awaitable[None]]
 Clock = Callable[[], float]
 
@@ -90,15 +93,17 @@ class LocalProcess:
 def node_launcher(settings_file: Path) -> Launch:
     """Launches `python -m mqtt_broker` with these settings, by the interpreter that runs us."""
 
+    # -P: whatever lies in the working directory must not be taken for a module
+    node = [sys.executable, "-P", "-m", "mqtt_broker", "--settings", str(settings_file), "--stop-on-stdin-eof"]
+    return launcher(node)
+
+
+def launcher(command: Sequence[str]) -> Launch:
+    """Launches a command that leaves when its standard input ends."""
+
     async def launch() -> NodeProcess:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # whatever lies in the working directory must not be taken for a module
-            "-m",
-            "mqtt_broker",
-            "--settings",
-            str(settings_file),
-            "--stop-on-stdin-eof",
+            *command,
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,
@@ -112,19 +117,31 @@ def node_launcher(settings_file: Path) -> Launch:
 
 
 class Supervisor:
-    """One node. `run` until `stop`; `wait_ready` tells the first start's outcome.
+    """One process. `run` until `stop`; `wait_ready` tells the first start's outcome.
 
-    A node that dies before it was ever ready is not started again: its settings are wrong, and the caller is told.
+    One that dies before it was ever ready is not started again: its settings are wrong, and the caller is told. Neither
+    is a node that left in good order, for somebody told it to: it says so, and its exit code is 0.
     """
 
     def __init__(
-        self, node: str, launch: Launch, on_event: OnEvent, *, clock: Clock, sleep: Sleep = asyncio.sleep
+        self,
+        node: str,
+        launch: Launch,
+        on_event: OnEvent,
+        *,
+        clock: Clock,
+        sleep: Sleep = asyncio.sleep,
+        parse: Parse = parse_line,
+        ready_event: str = READY_EVENT,
     ) -> None:
         self._node = node
         self._launch = launch
         self._on_event = on_event
         self._clock = clock
         self._sleep = sleep
+        self._parse = parse
+        self._ready_event = ready_event
+        self._has_left = False
         self._process: NodeProcess | None = None
         self._stop = asyncio.Event()
         self._ready: asyncio.Future[NodeEvent] = asyncio.get_running_loop().create_future()
@@ -152,6 +169,9 @@ class Supervisor:
                 return
             if not self._ready.done():
                 self._fail(code)
+                return
+            if code == 0 and self._has_left:
+                self._say("node.left", f"{self._node} has left; it is back when `stoa up` is started again.")
                 return
             if self._clock() - started_at >= HEALTHY_S_MIN:
                 backoff_s = BACKOFF_S_MIN
@@ -182,6 +202,7 @@ class Supervisor:
             wait.cancel()
 
     async def _run_once(self) -> int:
+        self._has_left = False
         try:
             process = self._process = await self._launch()
         except OSError as error:  # no memory, no file descriptors, no interpreter
@@ -191,7 +212,7 @@ class Supervisor:
             if self._stop.is_set():  # stop() came while the process was being made and saw none
                 process.terminate()
             async for line in process.lines():
-                event = parse_line(line)
+                event = self._parse(line)
                 if event is not None:
                     self._take(event)
             return await process.wait()
@@ -200,7 +221,8 @@ class Supervisor:
 
     def _take(self, event: NodeEvent) -> None:
         self._last_words.append(event)
-        if event.event == READY_EVENT and not self._ready.done():
+        self._has_left = self._has_left or event.event == STOPPED_EVENT
+        if event.event == self._ready_event and not self._ready.done():
             self._ready.set_result(event)
         self._on_event(event)
 

@@ -8,6 +8,7 @@ from bench.peers.mochi_mqtt import Mochi
 from bench.peers.mosquitto import Mosquitto
 from bench.peers.rumqttd_rs import Rumqttd
 from bench.peers.stoa import Stoa
+from bench.peers.stoa_redis import StoaOnRedis
 
-ALL: tuple[Peer, ...] = (Stoa(), Mosquitto(), Mochi(), Aedes(), AMQTT(), HiveMQ(), Rumqttd())
+ALL: tuple[Peer, ...] = (Stoa(), StoaOnRedis(), Mosquitto(), Mochi(), Aedes(), AMQTT(), HiveMQ(), Rumqttd())
 BY_NAME = {peer.name: peer for peer in ALL}

@@ -24,7 +24,7 @@ class Node(Running):
 
     def rewrite_policy(self) -> bool:
         self.revision += 1
-        write(self.policy_file, encode_policy(_policy(self.revision)))
+        write(self.policy_file, encode_policy(policy(self.revision)))
         return True
 
 
@@ -50,16 +50,16 @@ class Stoa(Peer):
     def start(self, folder: Path, world: World, core: int | None) -> Running:
         port, tls_port = ports()
         policy_file = folder / "policy.json"
-        write(policy_file, encode_policy(_policy(1)))
+        write(policy_file, encode_policy(policy(1)))
         settings_file = folder / "settings.json"
-        settings_file.write_bytes(msgspec.json.encode(_settings(folder, world, port, tls_port, policy_file)))
+        settings_file.write_bytes(msgspec.json.encode(settings(folder, world, port, tls_port, policy_file)))
         process, log = spawn([sys.executable, "-m", "mqtt_broker", "--settings", settings_file], folder, core)
         node = Node(world, process.pid, port, tls_port, log, process, policy_file)
         node.await_answer()
         return node
 
 
-def _settings(folder: Path, world: World, port: int, tls_port: int, policy_file: Path) -> NodeSettings:
+def settings(folder: Path, world: World, port: int, tls_port: int, policy_file: Path) -> NodeSettings:
     tls = TLSSettings(
         certificate_file=str(world.server.certificate_file), key_file=str(world.server.key_file), min_version="TLS1.3"
     )
@@ -78,7 +78,7 @@ def _settings(folder: Path, world: World, port: int, tls_port: int, policy_file:
     )
 
 
-def _policy(revision: int) -> Policy:
+def policy(revision: int) -> Policy:
     """The load account and many others; every revision changes what one of the others may do."""
     rules = [
         _rule("load", "own", Activity.PUBLISH, OWN.format(client="${clientid}")),

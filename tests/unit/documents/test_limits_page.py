@@ -13,7 +13,7 @@ from mqtt_broker.wire import decoders, properties
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
-ADMIN = (ROOT / "broker" / "mqtt_broker" / "node" / "admin.py").read_text(encoding="utf-8")
+METRICS = (ROOT / "broker" / "mqtt_broker" / "node" / "metrics.py").read_text(encoding="utf-8")
 MIB = 1024 * 1024
 NAMES_OF_UNITS = {"Ki": " KiB", "Mi": " MiB", "m": " min", "h": " h"}
 
@@ -58,7 +58,7 @@ def test_the_default_of_a_field_is_the_one_on_the_page(field: str, default: obje
         ("passwords that wait", f"{node.PASSWORDS_WAITING_MAX}"),
         ("user properties", f"{properties.USER_PROPERTIES_MAX}"),
         ("filters of a SUBSCRIBE", f"{decoders.FILTERS_MAX:,}"),
-        ("wait for the disk", f"{client.EFFECTS_WAITING_HIGH:,}"),
+        ("wait for the disk", f"{client.EFFECTS_WAITING_HIGH:,}, {client.EFFECTS_WAITING_BYTES_HIGH // MIB} MiB"),
         ("under way to a client", f"its receive maximum, at most {client.IN_FLIGHT_MAX:,}"),
         ("bytes written", f"{client.WRITE_BUFFER_BYTES_HIGH // 1024} KiB"),
         ("the same, with answers, before more is added", f"{client.WRITE_BUFFER_BYTES_MAX // MIB} MiB"),
@@ -93,4 +93,4 @@ def test_every_figure_on_the_page_exists() -> None:
     named = set(re.findall(r"\b(stoa_[a-z_]+)", PAGE))
     assert len(named) > 8
     for name in named:
-        assert f'"{name}"' in ADMIN, name
+        assert f'"{name}"' in METRICS, name

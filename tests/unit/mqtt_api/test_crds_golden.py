@@ -77,10 +77,11 @@ def test_every_rule_has_a_message_and_blames_a_field_that_exists() -> None:
 
 
 def test_every_parent_of_a_default_is_there_by_default() -> None:
-    """Else `kubectl get -o yaml` would not show what holds."""
+    """Else `kubectl get -o yaml` would not show what holds. Not if it is required, or one of several to choose from."""
+    there_or_chosen = {"spec", "sessionStore", "embedded", "redis", "managed"}
     for path, node in NODES:
         children = node.get("properties", {}).values()
-        optional = path.rpartition(".")[2] not in {"spec", "embedded"} and "[]" not in path and "." in path
+        optional = path.rpartition(".")[2] not in there_or_chosen and "[]" not in path and "." in path
         if optional and any("default" in child for child in children):
             assert node.get("default") == {}, path
 

@@ -46,7 +46,7 @@ def test_covering_implies_overlapping_and_overlapping_has_no_direction(one: str,
 @given(st.lists(DEEP_FILTERS, max_size=40), DEEP_FILTERS)
 def test_index_of_filters_agrees_with_comparing_one_by_one(filters: list[str], asked: str) -> None:
     """[MQTT-4.7.2-1] [3.1.1 MQTT-4.7.2-1]"""
-    index = FilterIndex([filter_levels(one) for one in filters])
+    index = FilterIndex([(number, filter_levels(one)) for number, one in enumerate(filters)])
     levels = filter_levels(asked)
     assert index.covering(levels) == bits(n for n, one in enumerate(filters) if covers(one, asked))
     assert index.overlapping(levels) == bits(n for n, one in enumerate(filters) if overlaps(one, asked))

@@ -19,7 +19,8 @@ from mqtt_broker.auth.principal import Identity, Refused
 from mqtt_broker.node import groups, policy_feed
 from mqtt_broker.node.flows.publish import accept_message
 from mqtt_broker.node.hub import ConnectTurn, Hub
-from mqtt_broker.session.message import from_will
+from mqtt_broker.node.live import LiveSession
+from mqtt_broker.session.message import from_will, has_its_format
 from mqtt_broker.session.session import NEVER_S
 from mqtt_broker.store.ports import Claim, Claimed, ClaimRefused, Detach, Result
 from mqtt_broker.wire.packets import Connect, ProtocolVersion
@@ -89,6 +90,8 @@ async def _turn(hub: Hub, facts: Facts) -> AsyncIterator[None]:
 
 def turned_away(hub: Hub) -> Refused | None:
     """Why nobody gets in now; asked before a password is hashed: that is what a storm would spend."""
+    if hub.is_frozen:
+        return Refused(ReasonCode.SERVER_UNAVAILABLE, "the store has been away for longer than this node's lease")
     return Refused(ReasonCode.SERVER_BUSY, "the node is overloaded") if hub.overload.level >= 2 else None
 
 
@@ -141,6 +144,9 @@ def _authorized(hub: Hub, packet: Connect, identity: Identity) -> Identity | Ref
     refusal = may_connect(identity, identity.facts.client_id, packet.will, hub.rights_of)
     if refusal is not None:
         return refusal
+    will, is_checked = packet.will, hub.settings.mqtt.validate_payload_format
+    if is_checked and will is not None and not has_its_format(will.payload, will.properties):
+        return Refused(ReasonCode.PAYLOAD_FORMAT_INVALID, "the will says that it is UTF-8 and is not")
     if hub.draining:
         return Refused(ReasonCode.SERVER_UNAVAILABLE, "this node is shutting down")
     limit = identity.limits.connections_max
@@ -200,7 +206,27 @@ async def _take_session(
     if isinstance(result, ClaimRefused):
         return _other_principals()
     assert isinstance(result, Claimed)
-    return _start(client, packet, identity, result, principal, authentication_data)
+    refusal = await _settle(hub, result)
+    if refusal is not None:
+        return refusal
+    before = hub.sessions.get(facts.client_id)
+    session = await _adopt(hub, result)
+    refusal = _attach(client, session, before, identity, result, principal)
+    if refusal is None and not client.closed:
+        _accept(client, packet, session, result, authentication_data)
+    return refusal
+
+
+async def _adopt(hub: Hub, claimed: Claimed) -> LiveSession:
+    """The claimed session, routed and decided by the policy of now; in slices, for it may have many subscriptions."""
+    client_id = claimed.record.client_id
+    known = hub.sessions.get(client_id)
+    if known is not None and not claimed.present:
+        hub.forget(known)  # it ended with the claim
+    await hub.left(client_id)
+    session = hub.adopt(claimed.record)
+    await hub.turns.finish(policy_feed.deciding(hub, session))
+    return session
 
 
 def _other_principals() -> Refused:
@@ -239,6 +265,18 @@ async def _claim(client: "ClientConnection", claim: Claim) -> Result | None:
         return None
 
 
+async def _settle(hub: Hub, claimed: Claimed) -> Refused | None:
+    """Wait until nobody else acts for this session; why it cannot be had, or None."""
+    try:
+        if await hub.peers.settled(claimed):
+            return None
+    except TimeoutError:
+        _undo(hub, claimed)
+        return Refused(ReasonCode.SERVER_UNAVAILABLE, "the node that held the session does not let go of it")
+    _publish_lapsed_will(hub, claimed)  # its moment has passed, whoever has the session now
+    return Refused(ReasonCode.SERVER_BUSY, "another connection with this client id was made meanwhile")
+
+
 def _undo(hub: Hub, claimed: Claimed) -> None:
     """Give back a session that was claimed for a client that is gone: it lasts as long as it did before."""
     record = claimed.record
@@ -261,46 +299,57 @@ def _publish_lapsed_will(hub: Hub, claimed: Claimed) -> None:
     if will is None:
         return
     expiry_s_max = hub.settings.mqtt.message_expiry_s_max
-    message = from_will(will, record.client_id, record.facts.username, hub.store_now(), expiry_s_max)
+    message = from_will(will, record.facts, hub.store_now(), expiry_s_max)
     if hub.rights_of(hub.refreshed(record.facts)).may_publish(message.topic, message.qos, message.retain).allowed:
         accept_message(hub, message)
 
 
-def _start(
+def _attach(
     client: "ClientConnection",
-    packet: Connect,
+    session: LiveSession,
+    before: LiveSession | None,
     identity: Identity,
     claimed: Claimed,
     principal: Principal | None,
-    authentication_data: bytes | None,
 ) -> Refused | None:
-    hub, record = client.hub, claimed.record
-    known = hub.sessions.get(record.client_id)
-    session = hub.adopt(record)
+    """The session is this connection's now, unless it may not be any more; `before` is what there was until the claim.
+
+    What was decided before the claim is compared again when it takes effect [D9]; so is what the store had of it.
+    """
+    hub, facts = client.hub, session.facts
     _publish_lapsed_will(hub, claimed)
     client.attach(session, identity, claimed, principal)
-    # What was decided before the claim is compared again when it takes effect [D9]; so is what the store had of it.
     why = policy_feed.refused(hub, session)
-    policy_feed.decide_again(hub, session)
+    if session.facts != facts:
+        policy_feed.decide_again(hub, session)
     if client.closed:  # it left while the claim was under way
         client.detach(with_will=True)
-        return None
-    if why is not None:
-        if known is not None:
-            session.expiry_interval_s = known.expiry_interval_s  # who is refused changes nothing of what was there
+    elif why is not None:
+        if before is not None:
+            session.expiry_interval_s = before.expiry_interval_s  # who is refused changes nothing of what was there
         client.detach(with_will=False)
         return Refused(ReasonCode.NOT_AUTHORIZED, why)
+    return None
+
+
+def _accept(
+    client: "ClientConnection",
+    packet: Connect,
+    session: LiveSession,
+    claimed: Claimed,
+    authentication_data: bytes | None,
+) -> None:
+    """CONNACK, and what waits for the session."""
     sent = client.connection.accept(
         claimed.present,  # [MQTT-3.2.2-2], [MQTT-3.2.2-3]
-        assigned_client_id=None if packet.client_id else record.client_id,  # [MQTT-3.2.2-16]
-        session_expiry_s=record.expiry_interval_s,
+        assigned_client_id=None if packet.client_id else session.client_id,  # [MQTT-3.2.2-16]
+        session_expiry_s=claimed.record.expiry_interval_s,
         authentication_data=authentication_data,
     )
     if not sent:  # CONNACK is larger than the client takes: it can never be told anything
         client.detach(with_will=True)
         client.finish()
-        return None
+        return
     client.accepted()
     client.outlet.drain()
-    groups.wake_all(hub, session)
-    return None
+    groups.wake_all(client.hub, session)

@@ -21,8 +21,6 @@ from mqtt_broker.wire.reasons import ReasonCode
 if TYPE_CHECKING:
     from mqtt_broker.node.client import ClientConnection
 
-WILL_GRACE_S = 30  # a planned stop: a client that is back within this time leaves no will behind
-
 
 def on_disconnect(client: "ClientConnection", packet: Disconnect) -> None:
     """DISCONNECT of the client: 0x00 removes the will, any other reason leaves it due."""
@@ -46,7 +44,7 @@ def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, 
     now = hub.store_now()
     will_due_at = due_at(session.will, session.expiry_interval_s, now) if with_will else None
     if will_due_at is not None and planned_stop:
-        will_due_at = max(will_due_at, now + WILL_GRACE_S)
+        will_due_at = max(will_due_at, now + hub.settings.drain.will_grace_s)
     taken_from = outlet.groups_taken_from
     if taken_from or session.has_shared:
         hub.pump.submit(Return(client_id=session.client_id, epoch=session.epoch))
@@ -58,7 +56,7 @@ def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, 
         sent_up_to=outlet.sent_up_to,
     )
     hub.pump.submit(detach, lambda _: hub.due_changed.set())
-    if not session.is_persistent:
+    if not session.is_persistent or (hub.peers.follow_feed and not session.subscriptions):
         hub.forget(session)
     groups.redeliver(hub, orphans)
     _wake_groups(hub, taken_from)
@@ -81,7 +79,7 @@ def fire(hub: Hub, owner: LiveSession | SessionRecord, will: Will) -> None:
     """
     facts = hub.refreshed(owner.facts)
     origin = (owner.client_id, owner.incarnation)
-    message = from_will(will, owner.client_id, facts.username, hub.store_now(), hub.settings.mqtt.message_expiry_s_max)
+    message = from_will(will, facts, hub.store_now(), hub.settings.mqtt.message_expiry_s_max)
     decision = hub.rights_of(facts).may_publish(will.topic, will.qos, will.retain)
     if decision.allowed:
         accept_message(hub, message, fires_will_of=origin)  # [MQTT-3.1.2-8]

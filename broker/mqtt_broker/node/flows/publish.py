@@ -6,19 +6,27 @@ file sees the packet.
 
 from typing import TYPE_CHECKING
 
-from mqtt_api.policy import NO_LIMITS, Decision
+from mqtt_api.policy import Decision
 from mqtt_api.topics import TopicError, validate_topic_name
 from mqtt_broker.auth import audit
-from mqtt_broker.node import groups
+from mqtt_broker.node import spread
+from mqtt_broker.node.accepting import accept_of, hand_over
+from mqtt_broker.node.counters import DropReason
 from mqtt_broker.node.hub import Hub
-from mqtt_broker.routing.delivery import Plan, Receiver
-from mqtt_broker.session.message import Message, from_publish
-from mqtt_broker.store.ports import Accept, Accepted, Duplicate, GroupTarget, Marker, Rejected, Result, Stale, Target
+from mqtt_broker.routing.delivery import Plan
+from mqtt_broker.session.message import Message, from_publish, has_its_format
+from mqtt_broker.store.ports import Accept, Accepted, Duplicate, Marker, Rejected, Result, Stale
 from mqtt_broker.wire.packets import ProtocolVersion, Publish
 from mqtt_broker.wire.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from mqtt_broker.node.client import ClientConnection
+
+# What is refused for another reason than rights, which are counted as denials.
+DROPPED_AS: dict[ReasonCode, DropReason] = {
+    ReasonCode.QUOTA_EXCEEDED: "rejected",
+    ReasonCode.PAYLOAD_FORMAT_INVALID: "invalid_payload",
+}
 
 
 def on_publish(client: "ClientConnection", packet: Publish) -> None:
@@ -27,9 +35,9 @@ def on_publish(client: "ClientConnection", packet: Publish) -> None:
     Behind a SUBSCRIBE of the same client that is being written, it is planned when that is in force: a client that asks
     for a topic and then publishes to it expects to hear itself.
     """
-    if client.subscribing or client.deferred:
+    if client.subscribing or client.spreading or client.deferred:
         client.deferred += 1
-        client.order.run(lambda: _deferred(client, packet))
+        client.order.run(lambda: _deferred(client, packet), size=len(packet.payload))
         return
     _publish(client, packet)
 
@@ -43,6 +51,7 @@ def _deferred(client: "ClientConnection", packet: Publish) -> None:
 def _publish(client: "ClientConnection", packet: Publish) -> None:
     hub, session = client.hub, client.session
     hub.counters.messages_received += 1
+    hub.counters.payload_bytes_received += len(packet.payload)
     if packet.qos == 2 and not session.inbound.add(packet.packet_id):
         _acknowledge_later(client, packet, ReasonCode.SUCCESS)  # seen before: never deliver twice [MQTT-4.3.3-10]
         return
@@ -51,37 +60,48 @@ def _publish(client: "ClientConnection", packet: Publish) -> None:
         _refuse(client, packet, refusal)
         return
     now = hub.store_now()
-    message = from_publish(
-        packet, session.client_id, session.facts.username, now, hub.settings.mqtt.message_expiry_s_max
-    )
+    message = from_publish(packet, session.facts, now, hub.settings.mqtt.message_expiry_s_max)
     plan = hub.plan(message)
-    if _reject_full(hub, plan):
+    if plan is not None and _reject_full(hub, plan):
         _refuse(client, packet, ReasonCode.QUOTA_EXCEEDED)
         return
     marker = None
     if packet.qos == 2 and session.is_persistent:
         marker = Marker(client_id=session.client_id, epoch=session.epoch, packet_id=packet.packet_id)
-    accept = _accept(hub, message, plan, marker)
+    if plan is None:
+        _spread(client, packet, message, marker)
+        return
+    accept = accept_of(hub, message, plan, marker)
     reason = ReasonCode.SUCCESS if plan.receivers or plan.groups else ReasonCode.NO_MATCHING_SUBSCRIBERS
-    revision = hub.revision
+    decisions = hub.decisions
     if accept is None:
-        client.order.run(lambda: _accepted(client, packet, message, plan, Accepted(), revision, reason))
+        client.order.run(
+            lambda: _accepted(client, packet, message, plan, Accepted(), decisions, reason), size=message.size
+        )
     else:
-        client.order.commit(accept, lambda r: _stored(client, packet, message, plan, accept, r, revision, reason))
+        client.order.commit(
+            accept,
+            lambda r: _stored(client, packet, message, plan, accept, r, decisions, reason),
+            size=message.size,
+        )
 
 
 def accept_message(hub: Hub, message: Message, fires_will_of: tuple[str, int] | None = None) -> None:
     """Publish a message that has no connection to answer: a will. Authorized by the caller."""
     plan = hub.plan(message)
-    accept = _accept(hub, message, plan, None, fires_will_of)
-    revision = hub.revision
+    if plan is None:
+        spread.start(hub, message, None, fires_will_of)
+        return
+    accept = accept_of(hub, message, plan, None, fires_will_of)
+    decisions = hub.decisions
 
     def stored(result: Result) -> None:
+        hub.retained_under_way -= message.retain
         if isinstance(result, Accepted):
-            hand_over(hub, message, plan, accept, result, revision)
+            hand_over(hub, message, plan, accept, result, decisions)
 
     if accept is None:
-        hand_over(hub, message, plan, None, Accepted(), revision)
+        hand_over(hub, message, plan, None, Accepted(), decisions)
     else:
         hub.pump.submit(accept, stored)
 
@@ -98,10 +118,12 @@ def _refusal(client: "ClientConnection", packet: Publish) -> ReasonCode | None:
         _audit(client, packet, Decision(allowed=False, rule=None, reason=str(problem)))
         return ReasonCode.TOPIC_NAME_INVALID
     decision = session.rights.may_publish(packet.topic, packet.qos, packet.retain)
-    if decision.allowed:
-        return None
-    _audit(client, packet, decision)
-    return ReasonCode.NOT_AUTHORIZED
+    if not decision.allowed:
+        _audit(client, packet, decision)
+        return ReasonCode.NOT_AUTHORIZED
+    if client.hub.settings.mqtt.validate_payload_format and not has_its_format(packet.payload, packet.properties):
+        return ReasonCode.PAYLOAD_FORMAT_INVALID
+    return None
 
 
 def _audit(client: "ClientConnection", packet: Publish, decision: Decision) -> None:
@@ -120,8 +142,8 @@ def _audit(client: "ClientConnection", packet: Publish, decision: Decision) -> N
 
 def _refuse(client: "ClientConnection", packet: Publish, reason: ReasonCode) -> None:
     """MQTT 5 QoS 1 and 2 learn the reason; QoS 0 and 3.1.1 have no word for it: dropped."""
-    if reason is ReasonCode.QUOTA_EXCEEDED:
-        client.hub.drop("rejected", 1)
+    if reason in DROPPED_AS:
+        client.hub.drop(DROPPED_AS[reason], 1)
     if packet.qos:
         client.order.run(lambda: _refuse_now(client, packet, reason))
 
@@ -145,43 +167,24 @@ def _reject_full(hub: Hub, plan: Plan) -> bool:
 # Accept --------------------------------------------------------------------------------------------------------------
 
 
-def _accept(
-    hub: Hub, message: Message, plan: Plan, marker: Marker | None, fires_will_of: tuple[str, int] | None = None
-) -> Accept | None:
-    """What the store must hold before this message is acknowledged; None if nothing: then it is not asked at all."""
-    targets = tuple(target for receiver in plan.receivers if (target := _target(hub, receiver)) is not None)
-    queues: tuple[GroupTarget, ...] = ()
-    if message.qos:
-        queues = tuple(
-            GroupTarget(group=match.group, filter=match.filter, bounds=hub.bounds_for(NO_LIMITS))
-            for match in plan.groups
-            if groups.is_stored(hub, match)
-        )
-    if message.retain:
-        hub.note_retained_planned(message.topic)
-    if not (targets or queues or marker or message.retain or fires_will_of):
-        return None
-    return Accept(
-        message=message,
-        targets=targets,
-        groups=queues,
-        marker=marker,
-        retain=message.retain,
-        fires_will_of=fires_will_of,
-    )
+def _spread(client: "ClientConnection", packet: Publish, message: Message, marker: Marker | None) -> None:
+    """More receivers than one turn can serve: acknowledged behind the last part; what this client sends next waits."""
+    answer = client.order.hold()
+    client.spreading += 1
+
+    def done(result: Result) -> None:
+        client.spreading -= 1
+        answer(lambda: _spread_done(client, packet, result))
+
+    spread.start(client.hub, message, marker, None, done)
 
 
-def _target(hub: Hub, receiver: Receiver) -> Target | None:
-    session = hub.sessions.get(receiver.client_id)
-    if session is None or receiver.qos == 0 or not session.is_persistent:
-        return None
-    return Target(
-        client_id=receiver.client_id,
-        incarnation=session.incarnation,
-        qos=receiver.qos,
-        retain=receiver.retain,
-        identifiers=receiver.identifiers,
-    )
+def _spread_done(client: "ClientConnection", packet: Publish, result: Result) -> None:
+    if isinstance(result, Stale):
+        client.close_stale()
+        return
+    _acknowledge(client, packet, ReasonCode.SUCCESS)
+    client.wait_for_receivers()
 
 
 # Acknowledge, deliver ------------------------------------------------------------------------------------------------
@@ -194,12 +197,13 @@ def _stored(
     plan: Plan,
     accept: Accept,
     result: Result,
-    revision: int,
+    decisions: int,
     reason: ReasonCode,
 ) -> None:
+    client.hub.retained_under_way -= message.retain
     match result:
         case Accepted():
-            _accepted(client, packet, message, plan, result, revision, reason, accept)
+            _accepted(client, packet, message, plan, result, decisions, reason, accept)
         case Duplicate():
             _acknowledge(client, packet, ReasonCode.SUCCESS)
         case Rejected():
@@ -219,41 +223,13 @@ def _accepted(
     message: Message,
     plan: Plan,
     result: Accepted,
-    revision: int,
+    decisions: int,
     reason: ReasonCode,
     accept: Accept | None = None,
 ) -> None:
     _acknowledge(client, packet, reason)
-    hand_over(client.hub, message, plan, accept, result, revision)
+    hand_over(client.hub, message, plan, accept, result, decisions)
     client.wait_for_receivers()
-
-
-def hand_over(hub: Hub, message: Message, plan: Plan, accept: Accept | None, result: Accepted, revision: int) -> None:
-    """Deliver to connected receivers and wake the groups. A plan made under an older policy is made again [D9]."""
-    sequences: dict[str, int] = {}
-    if accept is not None:
-        sequences = {target.client_id: s for target, s in zip(accept.targets, result.sequences, strict=True)}
-        hub.note_evicted(result.evicted)
-        hub.drop("overflow", sum(1 for sequence in sequences.values() if not sequence))
-    if message.retain:
-        if message.payload:
-            hub.retained.add(message.topic)
-        else:
-            hub.retained.remove(message.topic)  # an empty retained message deletes [MQTT-3.3.1-6]
-            hub.retained_planned.pop(message.topic, None)
-    receivers, matches = plan.receivers, {(match.group, match.filter): match for match in plan.groups}
-    if revision != hub.revision:
-        again = hub.plan(message)
-        allowed = {receiver.client_id for receiver in again.receivers}
-        receivers = tuple(r for r in receivers if r.client_id in allowed or sequences.get(r.client_id))
-        matches = {key: match for match in again.groups if (key := (match.group, match.filter)) in matches}
-    hub.deliver(message, receivers, sequences, revision)
-    stored = [(target.group, target.filter) for target in accept.groups] if accept is not None else []
-    for key in stored:
-        groups.note_stored(hub, key)
-    for key, match in matches.items():
-        if key not in stored:
-            groups.deliver(hub, message, match, revision)
 
 
 def _acknowledge_later(client: "ClientConnection", packet: Publish, reason: ReasonCode) -> None:

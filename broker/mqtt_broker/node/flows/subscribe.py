@@ -6,8 +6,9 @@ from mqtt_api.topics import TopicError, parse_shared, validate_filter
 from mqtt_broker.auth import audit
 from mqtt_broker.node import groups, retained
 from mqtt_broker.node.overload import LEVEL_MAX
+from mqtt_broker.node.retained import Routed
 from mqtt_broker.session.session import Subscription
-from mqtt_broker.store.ports import Result, Stale
+from mqtt_broker.store.ports import Done, Result
 from mqtt_broker.store.ports import Subscribe as WriteSubscriptions
 from mqtt_broker.store.ports import Unsubscribe as RemoveSubscriptions
 from mqtt_broker.wire.packets import Subscribe, SubscriptionRequest, Unsubscribe
@@ -37,7 +38,9 @@ def on_subscribe(client: "ClientConnection", packet: Subscribe) -> None:
         epoch=session.epoch,
         subscriptions=tuple(subscription for subscription, _ in granted),
     )
-    client.order.commit(write, lambda result: _subscribed(client, packet.packet_id, reasons, granted, result))
+    client.order.commit(
+        write, lambda result: _subscribed(client, packet.packet_id, reasons, granted, result), client.hub.peers.in_force
+    )
 
 
 def _decide(client: "ClientConnection", request: SubscriptionRequest, identifier: int) -> Granted | ReasonCode:
@@ -110,7 +113,7 @@ def _subscribed(
 ) -> None:
     hub, session = client.hub, client.session
     client.subscribing -= len(granted)
-    if isinstance(result, Stale):
+    if not isinstance(result, Done):
         client.close_stale()
         return
     if client.closed and not session.is_persistent:
@@ -118,13 +121,14 @@ def _subscribed(
     wanted: list[Granted] = []
     planned_before = hub.retained_plans
     codes = list(reasons)
-    for position, (subscription, request) in zip(_granted_positions(reasons), granted, strict=True):
+    places = _granted_positions(reasons)
+    for place, (subscription, request), existed in zip(places, granted, result.existed, strict=True):
         current = session.decided(subscription)  # SUBACK compares again what was decided before the write [D9]
         if current.muted:
-            codes[position] = ReasonCode.NOT_AUTHORIZED
+            codes[place] = ReasonCode.NOT_AUTHORIZED
             _take_back(client, subscription)
             continue
-        codes[position] = ReasonCode(current.qos)
+        codes[place] = ReasonCode(current.qos)
         if current != subscription:
             hub.pump.submit(
                 WriteSubscriptions(
@@ -134,15 +138,15 @@ def _subscribed(
                     subscriptions=(current,),
                 )
             )
-        is_new = subscription.key not in session.subscriptions
-        hub.route(session, current)
+        if not hub.peers.follow_feed:
+            hub.route(session, current)
         # [MQTT-3.3.1-9..11] [MQTT-3.8.4-4]
-        if request.retain_handling == 0 or (request.retain_handling == 1 and is_new):
+        if request.retain_handling == 0 or (request.retain_handling == 1 and not existed):
             wanted.append((current, request))
     _suback(client, packet_id, tuple(codes))
     plain = [current for current, _ in wanted if current.group is None]  # none for shared: MQTT 5.0, 4.8.2
     if plain:
-        retained.send(hub, session, plain, planned_before)
+        retained.send(hub, session, plain, Routed(planned_before, result.position))
     for subscription, _ in granted:
         if subscription.group is not None:  # only what is new: a client may have thousands of others
             groups.wake(hub, (subscription.group, subscription.filter))
@@ -159,7 +163,8 @@ def _take_back(client: "ClientConnection", subscription: Subscription) -> None:
         client_id=session.client_id, incarnation=session.incarnation, epoch=session.epoch, keys=(subscription.key,)
     )
     client.hub.pump.submit(remove)
-    client.hub.unroute(session, subscription.key)
+    if not client.hub.peers.follow_feed:
+        client.hub.unroute(session, subscription.key)
 
 
 def _suback(client: "ClientConnection", packet_id: int, reasons: tuple[ReasonCode, ...]) -> None:
@@ -175,7 +180,9 @@ def on_unsubscribe(client: "ClientConnection", packet: Unsubscribe) -> None:
     remove = RemoveSubscriptions(  # all of them: one may be in a SUBSCRIBE that is still being written [MQTT-3.10.4-1]
         client_id=session.client_id, incarnation=session.incarnation, epoch=session.epoch, keys=tuple(keys)
     )
-    client.order.commit(remove, lambda result: _unsubscribed(client, packet.packet_id, keys, result))
+    client.order.commit(
+        remove, lambda result: _unsubscribed(client, packet.packet_id, keys, result), client.hub.peers.in_force
+    )
 
 
 def _key(topic_filter: str) -> tuple[str, str | None]:
@@ -189,12 +196,14 @@ def _key(topic_filter: str) -> tuple[str, str | None]:
 def _unsubscribed(
     client: "ClientConnection", packet_id: int, keys: list[tuple[str, str | None]], result: Result
 ) -> None:
-    if isinstance(result, Stale):
+    if not isinstance(result, Done):
         client.close_stale()
         return
+    if not client.hub.peers.follow_feed:
+        for key in keys:
+            client.hub.unroute(client.session, key)
     reasons = tuple(  # [MQTT-3.10.4-2] [MQTT-3.11.3-1]
-        ReasonCode.SUCCESS if client.hub.unroute(client.session, key) else ReasonCode.NO_SUBSCRIPTION_EXISTED
-        for key in keys
+        ReasonCode.SUCCESS if existed else ReasonCode.NO_SUBSCRIPTION_EXISTED for existed in result.existed
     )
     if not client.closed:
         client.connection.unsuback(packet_id, reasons)  # [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-2.2.1-6]

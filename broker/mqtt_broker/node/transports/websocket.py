@@ -335,10 +335,10 @@ class WebSocketEntrance(asyncio.Protocol):
                 return  # closed by either side, or an error of framing that aiohttp has answered
 
     async def _deliver(self, data: bytes, transport: WebSocketTransport) -> None:
-        """Message boundaries mean nothing: the client's protocol sees a stream [MQTT-6.0.0-2]."""
+        """Message boundaries mean nothing: the client's protocol sees a stream."""
         for start in range(0, len(data), DELIVERY_BYTES_MAX):
             await transport.readable()
-            self._client.data_received(data[start : start + DELIVERY_BYTES_MAX])
+            self._client.data_received(data[start : start + DELIVERY_BYTES_MAX])  # [MQTT-6.0.0-2]
         await transport.readable()
 
 

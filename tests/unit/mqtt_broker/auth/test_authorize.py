@@ -2,7 +2,7 @@
 
 import pytest
 
-from mqtt_api.policy import Activity, Effect, Facts, Policy, Principal, Retained, Rights, Rule, resolve
+from mqtt_api.policy import Activity, Effect, Facts, Policy, Principal, Resolver, Retained, Rights, Rule, resolve
 from mqtt_broker.auth import authorize
 from mqtt_broker.auth.authorize import RightsCache, may_connect
 from mqtt_broker.auth.principal import Identity, Refused
@@ -71,15 +71,17 @@ def test_the_client_id_is_decided_before_the_will() -> None:
 
 
 class Counting:
-    """`resolve`, counted."""
+    """`Resolver.resolve`, counted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls: list[tuple[Policy, Facts]] = []
-        monkeypatch.setattr(authorize, "resolve", self._resolve)
+        self.calls: list[Facts] = []
+        resolve = Resolver.resolve
 
-    def _resolve(self, policy: Policy, who: Facts) -> Rights:
-        self.calls.append((policy, who))
-        return resolve(policy, who)
+        def counted(resolver: Resolver, who: Facts) -> Rights:
+            self.calls.append(who)
+            return resolve(resolver, who)
+
+        monkeypatch.setattr(Resolver, "resolve", counted)
 
 
 def test_rights_are_resolved_once_per_policy_and_facts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,4 +130,33 @@ def test_the_entry_unused_for_longest_goes_first(monkeypatch: pytest.MonkeyPatch
     for client_id in ("a", "b", "a", "c", "a"):
         cache.rights(POLICY, facts(client_id))
     assert len(cache) == 2
-    assert [who.client_id for _, who in counting.calls] == ["a", "b", "c"]
+    assert [who.client_id for who in counting.calls] == ["a", "b", "c"]
+
+
+def fleet(*topics: str) -> Policy:
+    rules = tuple(
+        Rule(permission="p", name="r", effect=Effect.ALLOW, activity=Activity.ALL, topics=(t,)) for t in topics
+    )
+    members = {name: Principal(username=name, rules=tuple(range(len(topics)))) for name in ("a", "b", "c")}
+    return Policy(rules=rules, principals=members)
+
+
+def test_clients_of_the_same_rules_share_what_does_not_depend_on_them() -> None:
+    cache, policy = RightsCache(), fleet("x/1", "x/2", "${clientid}/#")
+    rights = {name: cache.rights(policy, facts(name, name)) for name in policy.principals}
+    assert cache.rules_resolved == 3 + len(rights)
+    for name, one in rights.items():
+        assert one.may_publish("x/2", 0, retain=False).allowed
+        allowed = [other for other in rights if one.may_publish(f"{other}/t", 0, retain=False).allowed]
+        assert allowed == [name]
+
+
+def test_clients_whose_rules_have_no_placeholders_share_their_rights() -> None:
+    cache, policy = RightsCache(), fleet("x/1", "x/2")
+    assert len({id(cache.rights(policy, facts(name, name))) for name in policy.principals}) == 1
+    assert cache.rules_resolved == 2
+
+
+def test_a_rule_that_is_named_twice_counts_once() -> None:
+    twice = Policy(rules=(RULE,), principals={"pump-7": Principal(username="pump-7", rules=(0, 0))})
+    assert len(Resolver(twice).resolve(facts()).walk_publish("t", 0, retain=False)) == 1

@@ -136,6 +136,7 @@ streams: st.SearchStrategy[dict[str, Any]] = st.builds(
         weighted((16, runs), (5, acknowledgements), (2, subscriptions), (1, odd_packets)), min_size=1, max_size=8
     ),
     cuts=st.lists(st.floats(0, 1), max_size=3),
+    one_by_one=st.booleans(),
     turns=st.sampled_from([0, 0, 0, 1, 2]),
     settles=st.sampled_from([True, True, False]),
 )
@@ -267,9 +268,11 @@ class Driver:
         self.settle(what["seconds"])
 
     def _stream(self, client_id: str, what: dict[str, Any]) -> None:
-        data = b"".join(self._bytes_of(client_id, part) for part in what["parts"])
-        places = sorted({int(cut * len(data)) for cut in what["cuts"]} | {0, len(data)})
-        reads = [data[start:end] for start, end in itertools.pairwise(places)]
+        packets = [packet for part in what["parts"] for packet in self._packets_of(client_id, part)]
+        ends = list(itertools.accumulate(map(len, packets), initial=0))
+        places = {int(cut * ends[-1]) for cut in what["cuts"]} | ({*ends} if what["one_by_one"] else {0, ends[-1]})
+        data = b"".join(packets)
+        reads = [data[start:end] for start, end in itertools.pairwise(sorted(places))]
         self.roads.feed(client_id, *reads, turns=what["turns"])
         if what["settles"]:
             self.settle()
@@ -288,11 +291,14 @@ class Driver:
 
     # What is sent ----------------------------------------------------------------------------------------------------
 
+    def _packets_of(self, client_id: str, part: dict[str, Any]) -> list[bytes]:
+        if part["kind"] == "run":
+            return [encode(packet, self.versions[client_id]) for packet in self._run(client_id, part)]
+        return [self._bytes_of(client_id, part)]
+
     def _bytes_of(self, client_id: str, part: dict[str, Any]) -> bytes:
         version = self.versions[client_id]
         match part["kind"]:
-            case "run":
-                return b"".join(encode(packet, version) for packet in self._run(client_id, part))
             case "acknowledge":
                 return self._acknowledge(client_id, part)
             case "subscribe":
@@ -376,12 +382,21 @@ def _puback(packet_id: int, form: str) -> bytes:
 
 def _stream(client_id: str, *parts: dict[str, Any]) -> dict[str, Any]:
     """These parts in one read."""
-    return {"act": "stream", "client": client_id, "parts": parts, "cuts": (), "turns": 0, "settles": True}
+    return {
+        "act": "stream",
+        "client": client_id,
+        "parts": parts,
+        "cuts": (),
+        "one_by_one": False,
+        "turns": 0,
+        "settles": True,
+    }
 
 
 scenarios = st.fixed_dictionaries(
     {
         "mqtt": nodes,
+        "gathers_writes": st.booleans(),
         "opening": st.tuples(*(connections for _ in CLIENTS)),
         "routes": st.lists(st.tuples(st.sampled_from(CLIENTS), subscriptions), min_size=1, max_size=6),
         "acts": st.lists(acts, min_size=2, max_size=15),
@@ -391,7 +406,7 @@ scenarios = st.fixed_dictionaries(
 
 def compare(scenario: dict[str, Any]) -> TwoRoads:
     """Play it on both roads. Fails at the first step after which they differ."""
-    roads = TwoRoads(scenario["mqtt"], open_policy())
+    roads = TwoRoads(scenario["mqtt"], open_policy(), gathers_writes=scenario["gathers_writes"])
     driver = Driver(roads)
     try:
         for client_id, act in zip(CLIENTS, scenario["opening"], strict=True):
@@ -431,8 +446,17 @@ def test_random_clients_see_no_difference() -> None:
 class Pair:
     """One publisher and one receiver of `t/one`, in plain words."""
 
-    def __init__(self, mqtt: MQTTSettings | None = None, by: Policy | None = None, **receiver: Any) -> None:
-        self.roads = TwoRoads(mqtt or MQTTSettings(), by or open_policy())
+    def __init__(
+        self,
+        mqtt: MQTTSettings | None = None,
+        by: Policy | None = None,
+        *,
+        one_by_one: bool = False,
+        gathers_writes: bool = False,
+        **receiver: Any,
+    ) -> None:
+        self.roads = TwoRoads(mqtt or MQTTSettings(), by or open_policy(), gathers_writes=gathers_writes)
+        self._one_by_one = one_by_one
         self.connect("publisher")
         self.connect("receiver", **receiver)
         self._payload = 0
@@ -464,27 +488,34 @@ class Pair:
     def publish(
         self, count: int = 10, *, qos: int = 0, topic: str = "t/one", size: int = 4, **properties: Any
     ) -> list[wire.Publish]:
-        """A run of the publisher's, in one read. Returns what the receiver is sent."""
+        """A run of the publisher's, in one read, or each in its own. Returns what the receiver is sent."""
         run = []
         for number in range(1, count + 1):
             self._payload += 1
             payload = (b"%04d" % self._payload).ljust(size, b".")
             packet_id = number if qos else 0
             run.append(wire.Publish(topic, payload, qos, packet_id=packet_id, properties=Properties(**properties)))
-        data = b"".join(encode(packet, V5) for packet in run)
-        self.roads.feed("publisher", data)
+        packets = [encode(packet, V5) for packet in run]
+        self.roads.feed("publisher", *(packets if self._one_by_one else [b"".join(packets)]))
         return self.roads.settle()["receiver"].publishes
 
     def apply(self, new: Policy) -> None:
         self.roads.both(lambda road: road.apply(new))
 
 
-@pytest.fixture
-def make() -> Iterator[Callable[..., Pair]]:
+SENDING: dict[str, dict[str, Any]] = {
+    "runs": {},
+    "one-by-one": {"one_by_one": True},
+    "one-by-one-gathered": {"one_by_one": True, "gathers_writes": True},
+}
+
+
+@pytest.fixture(params=SENDING)
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pair]]:
     with ExitStack() as stack:
 
         def made(*args: Any, **more: Any) -> Pair:
-            pair = Pair(*args, **more)
+            pair = Pair(*args, **{**SENDING[request.param], **more})
             stack.callback(pair.roads.close)
             return pair
 

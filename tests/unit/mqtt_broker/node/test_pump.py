@@ -148,9 +148,29 @@ async def test_a_paused_publisher_is_resumed_once_enough_of_its_effects_have_run
     order = OrderedEffects(pump)
     for number in range(4):
         order.commit(operation(number), lambda _: None)
-    order.when_below(2, lambda: resumed.append(len(order)))
+    order.when_below(2, 1, lambda: resumed.append(len(order)))
     await pump.idle()
     assert len(resumed) == 1
+
+
+async def test_a_publisher_with_few_large_messages_is_resumed_once_enough_of_their_bytes_are_stored() -> None:
+    resumed: list[int] = []
+    pump = make(ScriptedStore())
+    order = OrderedEffects(pump)
+    for number in range(3):
+        order.commit(operation(number), lambda _: None, size=100)
+    order.run(lambda: None, size=50)
+    assert order.waiting_bytes == 350
+    order.when_below(10, 101, lambda: resumed.append(order.waiting_bytes))
+    await pump.idle()
+    assert resumed
+    assert order.waiting_bytes == 0
+
+
+async def test_what_waits_for_nothing_has_no_bytes_waiting() -> None:
+    order = OrderedEffects(make(ScriptedStore()))
+    order.run(lambda: None, size=50)
+    assert order.waiting_bytes == 0
 
 
 GROWS = Accept(message=Message(topic="t", payload=b"", qos=1))

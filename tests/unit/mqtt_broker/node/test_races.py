@@ -115,6 +115,23 @@ def test_three_connects_of_one_client_id_leave_one_owner(start: Start) -> None:
     assert not node.hub.connecting
 
 
+def test_the_first_owner_is_gone_before_the_second_is_answered(start: Start) -> None:
+    """[MQTT-3.1.4-3] [3.1.1 MQTT-3.1.4-2] Its last writes reach the store ahead of the claim."""
+    node = start()
+    first = join(node, "x")
+    slow_store(node)
+    second = node.open()
+    node.feed(second, connect("x"))
+    for _ in range(TURNS_MAX):
+        node.turns(1)
+        if first.is_closed:
+            break
+    assert first.is_closed
+    assert not node.hub.connections  # the claim is still under way
+    node.settle()
+    assert connack(node, second) is ReasonCode.SUCCESS
+
+
 def test_a_principals_connections_are_bounded_also_when_they_come_at_once(start: Start) -> None:
     node = start(two_users(1, allow("#"), connections_max=CONNECTIONS_MAX))
     slow_store(node)

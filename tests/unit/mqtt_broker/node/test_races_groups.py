@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from mqtt_api.node_settings import MQTTSettings
 from mqtt_api.policy import Activity, Policy
 from mqtt_broker.wire.reasons import ReasonCode
 from support.conversation import (
@@ -51,9 +52,10 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     believe_passwords(monkeypatch)
     started: list[InProcessNode] = []
 
-    def make(policy: Policy | None = None) -> InProcessNode:
+    def make(policy: Policy | None = None, mqtt: MQTTSettings | None = None) -> InProcessNode:
         by_password = policy is not None and policy.principals
-        started.append(InProcessNode(policy=policy, authentication=BY_PASSWORD if by_password else (ANONYMOUS,)))
+        authentication = BY_PASSWORD if by_password else (ANONYMOUS,)
+        started.append(InProcessNode(mqtt, policy, authentication=authentication))
         return started[-1]
 
     yield make
@@ -135,6 +137,69 @@ def test_an_entry_whose_taker_loses_the_right_goes_to_a_member_that_has_it(start
     node.settle()
     assert (received(node, free), received(node, kept)) == ([b"2"], [])
     assert node.hub.counters.dropped["revoked"] == 0
+
+
+def waiting_for_kept(node: InProcessNode, *others: str) -> InProcessClient:
+    """The user `kept` is the only member of a group in memory, its window is taken, and t/secret waits for it."""
+    kept = member(node, "kept", user="kept", receive_maximum=1)
+    for start in range(0, len(others), 500):
+        tell(node, kept, subscribe(*others[start : start + 500]))
+    publisher = join(node, "free-p", user="free")
+    tell(node, publisher, publish("t/first", b"first") + publish("t/secret", b"secret", packet_id=2))
+    assert received(node, kept) == [b"first"]
+    return kept
+
+
+def test_what_waits_for_a_member_that_loses_the_right_goes_to_one_that_has_it(start: Start) -> None:
+    node = start(without_exception())
+    kept = waiting_for_kept(node)
+    free = member(node, "free", user="free")
+    apply(node, with_exception(2))
+    node.settle()
+    tell(node, kept, puback(1))
+    assert (received(node, free), received(node, kept)) == ([b"secret"], [])
+    assert not any(node.hub.counters.dropped.values())
+
+
+def test_what_waits_for_a_member_that_loses_the_right_is_dropped_once_if_no_other_has_it(start: Start) -> None:
+    node = start(without_exception())
+    kept = waiting_for_kept(node)
+    other = member(node, "kept-2", user="kept")
+    apply(node, with_exception(2))
+    node.settle()
+    tell(node, kept, puback(1))
+    assert (received(node, other), received(node, kept)) == ([], [])
+    assert sum(node.hub.counters.dropped.values()) == node.hub.counters.dropped["no_receiver"] == 1
+
+
+def test_what_a_member_would_be_sent_while_a_policy_spreads_goes_to_one_that_may_have_it(start: Start) -> None:
+    node = start(without_exception(), MQTTSettings(subscriptions_per_client_max=5_000))
+    kept = waiting_for_kept(node, *(f"x/{number}" for number in range(4_000)))
+    free = member(node, "free", user="free")
+    apply(node, policy(2, users={"free": [allow("#")], "kept": [allow("x/#"), allow("#", activity=Activity.PUBLISH)]}))
+    assert node.hub.is_deciding
+    node.feed(kept, puback(1))
+    node.settle()
+    assert (received(node, free), received(node, kept)) == ([b"secret"], [])
+    assert not any(node.hub.counters.dropped.values())
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_an_entry_that_was_taken_goes_to_another_member_if_the_taker_loses_the_right_before_it_is_sent(
+    start: Start, turns: int
+) -> None:
+    node = start(without_exception())
+    kept = member(node, "kept", lasts_s=3600, user="kept")
+    publisher = join(node, "free-p", user="free")
+    slow_store(node)
+    node.feed(publisher, publish("t/secret", b"secret"))
+    until_it_takes(node)
+    node.turns(turns)
+    free = member(node, "free", lasts_s=3600, user="free")
+    apply(node, with_exception(2))
+    node.settle()
+    assert len(received(node, free)) + len(received(node, kept)) == 1
+    assert not any(node.hub.counters.dropped.values())
 
 
 def test_an_entry_that_no_member_may_have_waits_for_one_that_joins(start: Start) -> None:

@@ -12,11 +12,19 @@ NOTHING = Figures(
     sessions=0,
     sessions_expired=0,
     subscriptions=0,
+    shared_subscriptions=0,
     retained_messages=0,
-    connections_accepted=0,
+    kept_messages=0,
+    kept_bytes=0,
+    connections_opened=0,
+    connects_received=0,
+    packets_received=0,
+    packets_sent=0,
     publishes_received=0,
     publishes_sent=0,
     publishes_dropped=0,
+    payload_bytes_received=0,
+    payload_bytes_sent=0,
     bytes_received=0,
     bytes_sent=0,
     memory_bytes=0,
@@ -46,7 +54,9 @@ def test_names_and_forms_are_mosquittos() -> None:
     clients = {name: value for name, value in values.items() if name.startswith("clients/")}
     assert clients == {
         "clients/connected": "2",
+        "clients/active": "2",
         "clients/disconnected": "3",
+        "clients/inactive": "3",
         "clients/total": "5",
         "clients/maximum": "2",
         "clients/expired": "0",
@@ -55,6 +65,43 @@ def test_names_and_forms_are_mosquittos() -> None:
     assert values["heap/current"] == "7"
     assert values["retained messages/count"] == "0"
     assert {"load/publish/received/1min", "load/bytes/sent/5min", "load/connections/15min"} <= values.keys()
+
+
+def test_messages_are_packets_of_every_type_and_publishes_their_payload() -> None:
+    topics = SysTopics(0.0)
+    figures = msgspec.structs.replace(
+        NOTHING,
+        packets_received=30,
+        packets_sent=40,
+        publishes_sent=4,
+        payload_bytes_received=500,
+        payload_bytes_sent=600,
+        bytes_sent=900,
+    )
+    topics.update(figures, 60.0)
+    values = shown(topics)
+    assert (values["messages/received"], values["messages/sent"], values["publish/messages/sent"]) == ("30", "40", "4")
+    assert (values["publish/bytes/received"], values["publish/bytes/sent"], values["bytes/sent"]) == (
+        "500",
+        "600",
+        "900",
+    )
+    assert float(values["load/messages/sent/1min"]) > float(values["load/publish/sent/1min"]) > 0
+
+
+def test_what_the_store_holds_has_its_name_of_today_and_the_old_one() -> None:
+    topics = SysTopics(0.0)
+    topics.update(msgspec.structs.replace(NOTHING, kept_messages=7, kept_bytes=70, retained_messages=3), 1.0)
+    values = shown(topics)
+    assert (values["store/messages/count"], values["messages/stored"]) == ("7", "7")
+    assert values["store/messages/bytes"] == "70"
+
+
+def test_sockets_and_connects_are_averaged_apart() -> None:
+    topics = SysTopics(0.0)
+    topics.update(msgspec.structs.replace(NOTHING, connections_opened=120, connects_received=60), 60.0)
+    values = shown(topics)
+    assert float(values["load/sockets/1min"]) == pytest.approx(2 * float(values["load/connections/1min"]), abs=0.02)
 
 
 def test_the_messages_are_retained_and_of_nobody() -> None:
@@ -74,7 +121,7 @@ def test_only_what_changed_is_published_again() -> None:
 
 @pytest.mark.parametrize(
     ("topic_filter", "count"),
-    [("#", 0), ("+/broker/version", 0), ("$SYS", 0), ("$SYS/broker/+", 2), ("$SYS/broker/clients/+", 5)],
+    [("#", 0), ("+/broker/version", 0), ("$SYS", 0), ("$SYS/broker/+", 2), ("$SYS/broker/clients/+", 7)],
 )
 def test_only_a_filter_that_begins_with_sys_shows_them(topic_filter: str, count: int) -> None:
     """[MQTT-4.7.2-1]"""

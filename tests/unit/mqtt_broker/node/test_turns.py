@@ -105,3 +105,66 @@ def test_a_client_that_goes_while_it_waits_leaves_the_others_their_turn(node: In
     node.lose(going)
     node.settle()
     assert answered(node, staying) == list(range(1, MANY + 1))
+
+
+# Work in slices ------------------------------------------------------------------------------------------------------
+
+
+def slices(done: list[int], count: int, effort: int = FILTERS_PER_TURN_MAX // 2) -> Iterator[int]:
+    for number in range(count):
+        done.append(number)
+        yield effort
+
+
+def test_work_begins_now_and_goes_on_in_later_turns(node: InProcessNode) -> None:
+    done: list[int] = []
+    node.hub.turns.run(slices(done, 5))
+    assert done == [0, 1]
+    node.turns(1)
+    assert done == [0, 1, 2, 3]
+    node.settle()
+    assert done == [0, 1, 2, 3, 4]
+
+
+def test_a_coroutine_waits_until_its_work_is_done(node: InProcessNode) -> None:
+    done: list[int] = []
+    node.loop.run_until_complete(node.hub.turns.finish(slices(done, 5)))
+    assert done == [0, 1, 2, 3, 4]
+
+
+def test_works_that_wait_share_the_turns(node: InProcessNode) -> None:
+    one: list[int] = []
+    other: list[int] = []
+    node.hub.turns.run(slices(one, 6))
+    node.hub.turns.run(slices(other, 6))
+    node.turns(2)
+    assert abs(len(one) - len(other)) <= 2
+    node.settle()
+    assert (len(one), len(other)) == (6, 6)
+
+
+def test_one_that_was_cancelled_while_it_waited_is_passed_over(node: InProcessNode) -> None:
+    done: list[int] = []
+    node.hub.turns.spend(FILTERS_PER_TURN_MAX)
+    waiting = node.loop.create_task(node.hub.turns.next())
+    node.turns(1)
+    waiting.cancel()
+    node.hub.turns.run(slices(done, 3))
+    node.settle()
+    assert waiting.cancelled()
+    assert done == [0, 1, 2]
+
+
+def test_a_failure_in_one_slice_does_not_stop_the_others(node: InProcessNode) -> None:
+    done: list[int] = []
+
+    def broken() -> Iterator[int]:
+        yield FILTERS_PER_TURN_MAX
+        raise ValueError("our bug")
+
+    node.hub.turns.run(broken())
+    node.hub.turns.run(slices(done, 3))
+    with pytest.raises(AssertionError, match="our bug"):
+        node.settle()
+    node.settle()
+    assert done == [0, 1, 2]

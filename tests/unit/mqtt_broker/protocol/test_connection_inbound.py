@@ -46,7 +46,10 @@ UNSUBSCRIBE = Unsubscribe(9, ("a/#",))
 
 
 def assert_ended(connection: Connection, events: list[Event], reason: ReasonCode) -> None:
-    """The client broke a rule: 5.0 is told by DISCONNECT [MQTT-4.13.1-1], 3.x has no word for it."""
+    """The client broke a rule: 5.0 is told by DISCONNECT, 3.x has no word for it, and the connection ends.
+
+    [MQTT-4.13.1-1] [MQTT-4.13.2-1] [3.1.1 MQTT-4.8.0-1]
+    """
     assert violation(events) is reason
     assert connection.state is State.CLOSED
     assert sent(connection) == ([Disconnect(reason)] if connection.version is V5 else [])

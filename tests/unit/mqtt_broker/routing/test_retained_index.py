@@ -113,3 +113,30 @@ def test_the_index_agrees_with_the_definition_of_matching(
         index.remove(topic)
     expected = sorted(topic for topic in topics - gone if matches(topic_filter, topic))
     assert sorted(index.match(topic_filter)) == expected
+
+
+KNOWN_TOPICS = ["a", "b", "a/a", "a/b", "b/a", "a/a/a", "a/b/a", "$x/a"]
+KNOWN_FILTERS = ["#", "a/#", "+/+", "+/a", "a/+/a", "+/+/#", "a/b", "$x/#"]
+
+
+@given(
+    kept=st.sets(st.sampled_from(KNOWN_TOPICS)),
+    passing=st.sets(st.sampled_from(KNOWN_TOPICS)),
+    topic_filter=st.sampled_from(KNOWN_FILTERS),
+    changes=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(KNOWN_TOPICS)), max_size=20),
+)
+def test_a_walk_shows_what_stays_exactly_once_whatever_comes_and_goes(
+    kept: set[str], passing: set[str], topic_filter: str, changes: list[tuple[int, str]]
+) -> None:
+    index = index_of(*kept, *passing)
+    walk = index.walk(topic_filter)
+    found: list[str | None] = []
+    for steps, name in changes:
+        found += [topic for _, topic in zip(range(steps), walk, strict=False)]
+        if name not in kept:
+            index.remove(name) if name in index else index.add(name)
+    found += walk
+    topics = [topic for topic in found if topic is not None]
+    assert len(topics) == len(set(topics))
+    assert {topic for topic in kept if matches(topic_filter, topic)} <= set(topics)
+    assert all(matches(topic_filter, topic) for topic in topics)

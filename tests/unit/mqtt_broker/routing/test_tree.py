@@ -27,7 +27,7 @@ def test_exact_filter_matches_its_topic_alone() -> None:
 
 
 def test_plus_stands_for_exactly_one_level_that_may_be_empty() -> None:
-    """MQTT 5.0, 4.7.1.3."""
+    """MQTT 5.0, 4.7.1.3. [MQTT-3.3.2-3] [3.1.1 MQTT-3.3.2-3]"""
     tree = tree_of("a/+", "+/b", "+", "a/+/c", "/+")
     assert matching(tree, "a/b") == {"a/+", "+/b"}
     assert matching(tree, "a/") == {"a/+"}

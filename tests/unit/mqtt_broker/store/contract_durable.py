@@ -40,7 +40,7 @@ class DurableStoreContract:
 
         node.store = await world.open()
         assert (await node.store.load(), await node.queue(a), await node.queue(b)) == before
-        assert [found.payload for found in await node.store.read_retained(["r"])] == [b"1"]
+        assert [found.message.payload for found in await node.store.read_retained(["r"])] == [b"1"]
         assert await node.publish(a, b"3") == [4]
 
     async def test_a_batch_whose_reply_was_lost_is_answered_after_a_restart(self, world: World) -> None:

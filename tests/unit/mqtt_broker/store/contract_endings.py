@@ -127,6 +127,22 @@ class EndingsContract(Joined):
         assert await node.do(End(client_id="a", incarnation=record.incarnation + 1_000)) == Done()
         assert (await node.record()).owner == "node-0"
 
+    async def test_a_session_to_end_if_expired_is_left_alone_before_its_moment_and_while_it_is_owned(
+        self, node: Node, world: World
+    ) -> None:
+        record = await node.claim(expiry_interval_s=10)
+        ending = End(client_id="a", incarnation=record.incarnation, if_expired=True)
+        await node.commit(detach(record, 10), ending)
+        assert (await node.record()).incarnation == record.incarnation
+        world.clock.time += 11
+        due = (await node.store.due()).expiries
+        assert [each.client_id for each in due] == ["a"]
+        await node.do(ending)
+        assert (await node.store.load()).sessions == ()
+        again = await node.claim(expiry_interval_s=10)
+        await node.do(End(client_id="a", incarnation=again.incarnation, if_expired=True))
+        assert (await node.record()).owner == "node-0"
+
     async def test_a_client_that_comes_back_within_the_delay_cancels_its_will(self, node: Node, world: World) -> None:
         """[MQTT-3.1.3-9]"""
         record = await node.claim(will=WILL)
@@ -194,12 +210,12 @@ class EndingsContract(Joined):
         """
         for payload, expected in ((b"1", [b"1"]), (b"2", [b"2"]), (b"", [])):
             await node.do(Accept(message=message(payload, topic="r"), retain=True))
-            assert [found.payload for found in await node.store.read_retained(["r", "none"])] == expected
+            assert [found.message.payload for found in await node.store.read_retained(["r", "none"])] == expected
             assert (await node.store.load()).retained_topics == (("r",) if expected else ())
 
     async def test_retained_messages_are_read_in_the_order_asked_for(self, node: Node) -> None:
         await node.commit(*[Accept(message=message(topic=topic), retain=True) for topic in "xyz"])
-        assert [found.topic for found in await node.store.read_retained(["z", "x"])] == ["z", "x"]
+        assert [found.message.topic for found in await node.store.read_retained(["z", "x"])] == ["z", "x"]
 
     async def test_an_expired_retained_message_is_neither_read_nor_kept(self, node: Node, world: World) -> None:
         """[MQTT-3.3.2-5]"""
@@ -209,7 +225,7 @@ class EndingsContract(Joined):
         )
         assert (await node.store.due()).next_at == world.clock.time + 5
         world.clock.time += 5
-        assert [found.topic for found in await node.store.read_retained(["r", "s"])] == ["s"]
+        assert [found.message.topic for found in await node.store.read_retained(["r", "s"])] == ["s"]
         assert (await node.store.load()).retained_topics == ("s",)
         assert (await node.store.due()).retained_topics == ("r",)
         due = await node.store.due()

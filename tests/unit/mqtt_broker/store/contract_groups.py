@@ -5,7 +5,6 @@ import pytest
 from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.ports import (
     Accepted,
-    Done,
     Operation,
     Rejected,
     Stale,
@@ -21,6 +20,7 @@ from unit.mqtt_broker.store.harness import (
     claim,
     detach,
     end,
+    existed,
     give_back,
     mark,
     strict,
@@ -38,8 +38,8 @@ class GroupsContract(Joined):
         record = await node.claim()
         plain, shared = Subscription(filter="f", qos=1), Subscription(filter="f", group="g", qos=1)
         newer = Subscription(filter="f", qos=2, generation=2)
-        assert await node.do(subscribe(record, plain, shared, epoch=record.epoch)) == Done()
-        assert await node.do(subscribe(record, newer, epoch=record.epoch)) == Done()
+        assert existed(await node.do(subscribe(record, plain, shared, epoch=record.epoch))) == (False, False)
+        assert existed(await node.do(subscribe(record, newer, epoch=record.epoch))) == (True,)
         assert set((await node.record()).subscriptions) == {newer, shared}
 
     async def test_unsubscribing_removes_by_filter_and_group_and_is_idempotent(self, node: Node) -> None:
@@ -47,14 +47,14 @@ class GroupsContract(Joined):
         plain, shared = Subscription(filter="f"), Subscription(filter="f", group="g")
         await node.do(subscribe(record, plain, shared))
         remove = Unsubscribe(client_id="a", incarnation=record.incarnation, epoch=record.epoch, keys=(("f", "g"),))
-        assert await node.commit(remove, remove) == (Done(), Done())
+        assert [existed(result) for result in await node.commit(remove, remove)] == [(True,), (False,)]
         assert (await node.record()).subscriptions == (plain,)
 
     async def test_subscriptions_of_an_offline_session_can_be_written_by_incarnation(self, node: Node) -> None:
         record = await node.claim()
         await node.commit(subscribe(record, Subscription(filter="f")), detach(record))
         muted = Subscription(filter="f", muted=True)
-        assert await node.do(subscribe(record, muted)) == Done()
+        assert existed(await node.do(subscribe(record, muted))) == (True,)
         assert (await node.record()).subscriptions == (muted,)
 
     async def test_subscriptions_of_another_incarnation_are_stale(self, node: Node) -> None:

@@ -9,6 +9,7 @@ from mqtt_broker.store.ports import (
     Drop,
     Dropped,
     Duplicate,
+    Kept,
     Marker,
     QueueEntry,
     Received,
@@ -55,6 +56,19 @@ class QueuesContract(Joined):
         )
         assert await node.do(Accept(message=message(), targets=targets)) == Accepted((0, 0, 1))
 
+    async def test_what_is_kept_are_queued_copies_and_retained_messages(self, node: Node) -> None:
+        assert await node.store.kept() == Kept(0, 0)
+        a, b = await node.claim("a"), await node.claim("b")
+        await node.commit(Accept(message=message(b"1234"), targets=(to(a), to(b))))
+        queued = await node.store.kept()
+        assert queued == Kept(2, 2 * message(b"1234").size)
+        await node.commit(Accept(message=message(b"1234", retain=True), retain=True))
+        both = await node.store.kept()
+        assert both.messages == 3
+        assert both.bytes > queued.bytes
+        await node.do(acknowledge(a, 1))
+        assert (await node.store.kept()).messages == 2
+
     async def test_a_message_without_receivers_is_accepted(self, node: Node) -> None:
         assert await node.do(Accept(message=message())) == Accepted(())
 
@@ -90,7 +104,7 @@ class QueuesContract(Joined):
         release = Release(client_id="a", epoch=record.epoch, packet_id=65_535)
         assert await node.commit(accept, again) == (Accepted((1,)), Duplicate())
         assert (await node.record()).inbound_qos2 == (65_535,)
-        assert (await node.store.read_retained(["r"]))[0].payload == b"1"
+        assert (await node.store.read_retained(["r"]))[0].message.payload == b"1"
         assert await node.commit(release, release, again) == (Done(), Done(), Accepted((2,)))
 
     async def test_an_inbound_id_survives_a_reconnect(self, node: Node) -> None:

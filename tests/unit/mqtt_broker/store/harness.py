@@ -17,6 +17,7 @@ from mqtt_broker.store.ports import (
     Claim,
     Claimed,
     Detach,
+    Done,
     End,
     GroupTarget,
     Marker,
@@ -139,6 +140,12 @@ def subscribe(record: SessionRecord, *subscriptions: Subscription, epoch: int | 
     return Subscribe(
         client_id=record.client_id, incarnation=record.incarnation, epoch=epoch, subscriptions=subscriptions
     )
+
+
+def existed(result: Result) -> tuple[bool, ...]:
+    """What a written or removed subscription's result says of those that were there before."""
+    assert isinstance(result, Done)
+    return result.existed
 
 
 def detach(record: SessionRecord, expiry_interval_s: int = 100, will_due_at: float | None = None) -> Detach:

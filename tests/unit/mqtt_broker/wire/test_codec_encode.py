@@ -90,7 +90,7 @@ A_WILL = Will("t", b"", qos=3, retain=False)
 @pytest.mark.parametrize(
     ("packet", "version"),
     [
-        pytest.param(Publish("t", b"", 3, packet_id=1), V5, id="MQTT-3.3.1-4 QoS 3"),
+        pytest.param(Publish("t", b"", 3, packet_id=1), V5, id="MQTT-3.3.1-4 [3.1.1 MQTT-3.3.1-4] QoS 3"),
         pytest.param(Publish("t", b"", 0, dup=True), V5, id="MQTT-3.3.1-2 DUP at QoS 0"),
         pytest.param(Publish("t", b"", 0, packet_id=1), V5, id="MQTT-2.2.1-2 packet identifier at QoS 0"),
         pytest.param(Publish("t", b"", 0, dup=True), V3_1_1, id="3.1.1 MQTT-3.3.1-2 DUP at QoS 0"),

@@ -205,11 +205,18 @@ def test_empty_block_is_the_shared_empty_value(carrier: int) -> None:
 
 
 def test_user_properties_keep_order_and_repetition() -> None:
-    """[MQTT-3.3.2-17], [MQTT-3.3.2-18]: the same name may come more than once."""
+    """[MQTT-3.3.2-17], [MQTT-3.3.2-18]: the same name may come more than once. [MQTT-1.5.7-1]"""
     pairs = (("b", "1"), ("a", "2"), ("b", "1"))
     data = encode_properties(Properties(user_properties=pairs), PacketType.PUBLISH)
 
     assert decoded(data, PacketType.PUBLISH).user_properties == pairs
+
+
+@pytest.mark.parametrize("topic", ["r", "/", "r/t"])
+def test_a_response_topic_is_any_topic_name(topic: str) -> None:
+    """[MQTT-3.3.2-14] [MQTT-4.7.3-1]"""
+    data = encode_properties(Properties(response_topic=topic), PacketType.PUBLISH)
+    assert decoded(data, PacketType.PUBLISH).response_topic == topic
 
 
 def test_user_properties_beyond_the_bound_are_refused_before_the_rest_is_read() -> None:

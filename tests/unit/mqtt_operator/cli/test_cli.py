@@ -1,15 +1,20 @@
 """The command line: exit codes, plain sentences, never a traceback."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from mqtt_api.node_settings import RedisSettings
 from mqtt_operator.cli import crds as crds_command
 from mqtt_operator.cli.main import COMMANDS, stoa
 from mqtt_operator.cli.options import EXIT_DENIED, EXIT_FAILED, EXIT_USAGE
+from mqtt_operator.local.data_folder import DataFolder
+from mqtt_operator.local.run_document import Run, RunNode
 
 
 def run(*arguments: str | Path, **env: str) -> Result:
@@ -164,12 +169,92 @@ def test_can_i_in_a_folder_with_mistakes_fails(plant: Path, folder: Any) -> None
     assert "broken.yaml" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--nodes", "2"], ["--store", "redis://localhost"]])
-def test_up_says_what_a_cluster_needs(plant: Path, arguments: list[str]) -> None:
-    result = run("up", plant, *arguments)
+def test_up_says_what_several_nodes_need(plant: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    result = run("up", plant, "--nodes", "2", "--data", data)
     assert result.exit_code == EXIT_FAILED
-    assert "Redis" in result.stderr
-    assert "Leave --nodes and --store out" in result.stderr
+    assert "2 nodes need a store that they share" in result.stderr
+    assert "--store auto" in result.stderr
+    assert not data.exists()
+
+
+def test_up_refuses_a_store_that_is_none(plant: Path, tmp_path: Path) -> None:
+    result = run("up", plant, "--store", "postgres://localhost", "--data", tmp_path / "data")
+    assert result.exit_code == EXIT_USAGE
+    assert "redis+sentinel://" in result.stderr
+
+
+def test_up_repeats_no_password(plant: Path, tmp_path: Path) -> None:
+    result = run("up", plant, "--store", "redis://me:s3cret@localhost", "--data", tmp_path / "data")
+    assert result.exit_code == EXIT_USAGE
+    assert "s3cret" not in result.output
+
+
+def test_without_a_program_for_it_auto_says_what_to_install(
+    plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = run("up", plant, "--store", "auto", "--data", tmp_path / "data")
+    assert result.exit_code == EXIT_FAILED
+    assert "apt install redis-server" in result.stderr
+
+
+def test_nodes_and_drain_say_that_nothing_ever_ran(plant: Path, tmp_path: Path) -> None:
+    questions: list[list[str | Path]] = [["nodes", plant], ["drain", "plant-0", "-f", plant]]
+    for arguments in questions:
+        result = run(*arguments, "--data", tmp_path / "data")
+        assert result.exit_code == EXIT_FAILED
+        assert "No `stoa up` has run from this data folder" in result.stderr
+
+
+def a_run(data: Path, store: RedisSettings | None) -> Path:
+    """A data folder with a run of two nodes, none of which answers."""
+    names = ["plant-0", "plant-1"] if store is not None else ["plant-0"]
+    nodes = tuple(
+        RunNode(node=name, admin_socket=str(data / f"{name}.sock"), host="127.0.0.1", ports={"mqtts": 8883})
+        for name in names
+    )
+    data.mkdir()
+    run_document = Run(broker="default/plant", nodes=nodes, store=store)
+    DataFolder(data).run.write_bytes(msgspec.json.encode(run_document))
+    return data
+
+
+def test_nodes_that_do_not_answer_are_shown_and_the_exit_code_says_so(plant: Path, tmp_path: Path) -> None:
+    result = run("nodes", plant, "--data", a_run(tmp_path / "data", None))
+    assert result.exit_code == EXIT_FAILED
+    title, line = result.stdout.splitlines()
+    assert title.split() == ["NODE", "STATE", "CONNECTIONS", "SESSIONS", "FEED", "LAG", "POLICY", "LISTENERS"]
+    assert line.split() == ["plant-0", "away", "-", "-", "-", "-", "-", "mqtts", "127.0.0.1:8883"]
+
+
+def test_nodes_as_json(plant: Path, tmp_path: Path) -> None:
+    result = run("nodes", plant, "--data", a_run(tmp_path / "data", None), "-o", "json")
+    (node,) = json.loads(result.stdout)
+    assert (node["node"], node["state"], node["lag"]) == ("plant-0", "away", None)
+
+
+def test_a_store_that_cannot_be_asked_is_told_beside_the_nodes(plant: Path, tmp_path: Path) -> None:
+    store = RedisSettings(
+        addresses=("redis:6379",), key_prefix="p", username="o", password_file=str(tmp_path / "no-password")
+    )
+    result = run("nodes", plant, "--data", a_run(tmp_path / "data", store))
+    assert result.exit_code == EXIT_FAILED
+    assert "plant-1  away" in result.stdout
+    assert f"path: {tmp_path / 'no-password'}" in result.stderr
+
+
+def test_a_single_node_is_not_drained_for_nobody_would_take_its_clients(plant: Path, tmp_path: Path) -> None:
+    result = run("drain", "plant-0", "-f", plant, "--data", a_run(tmp_path / "data", None))
+    assert result.exit_code == EXIT_USAGE
+    assert "there is nobody to take its clients" in result.stderr
+
+
+def test_draining_a_node_that_nobody_knows_lists_those_that_are(plant: Path, tmp_path: Path) -> None:
+    store = RedisSettings(addresses=("redis:6379",), key_prefix="p")
+    result = run("drain", "plant-7", "-f", plant, "--data", a_run(tmp_path / "data", store))
+    assert result.exit_code == EXIT_USAGE
+    assert "Known: plant-0, plant-1." in result.stderr
 
 
 @pytest.mark.parametrize("number", ["x", "0", "1.5"])

@@ -11,16 +11,20 @@ import pytest
 from argon2 import PasswordHasher
 from rich.console import Console
 
+from mqtt_api.node_settings import RedisTLSSettings
 from mqtt_operator.cli import view
 from mqtt_operator.cli.plain import PlainReporter
 from mqtt_operator.cli.screen import REFUSALS_PER_STATUS_MAX, ScreenReporter
+from mqtt_operator.desired.redis_settings import RedisPlace
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.local.certificates import issue_ca
 from mqtt_operator.local.data_folder import DataFolder
-from mqtt_operator.local.deploy import Deployment
+from mqtt_operator.local.deploy import Deployment, Site, Surroundings
+from mqtt_operator.local.deploy import deploy as deploy_step
 from mqtt_operator.local.node_events import NodeEvent
 from mqtt_operator.local.node_status import NodeStatus
 from mqtt_operator.local.reconciler import Options, Reconciler
+from mqtt_operator.local.world import World
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FOLDER = Path("my plant")
@@ -39,7 +43,11 @@ def deploy(folder: Any, tmp_path: Path, cheap_hasher: PasswordHasher) -> Callabl
         data = DataFolder(tmp_path / "data")
         data.root.mkdir()
         reconciler = Reconciler(
-            Options(folder=folder.path), data, tmp_path / "s", now=lambda: datetime.now(UTC), hasher=cheap_hasher
+            Options(folder=folder.path),
+            data,
+            [Site(admin_socket=tmp_path / "s")],
+            now=lambda: datetime.now(UTC),
+            hasher=cheap_hasher,
         )
         return reconciler.start(folder.read())
 
@@ -58,6 +66,28 @@ def test_the_header_names_listeners_ca_policy_and_data(deployment: Deployment, t
     assert rows["CA"].startswith(f"{tmp_path / 'data' / 'ca' / 'ca.crt'}  SHA-256 ")
     assert rows["policy"] == "revision 1: 1 client, 1 rule"
     assert rows["data"] == str(tmp_path / "data")
+
+
+def test_several_nodes_are_listed_with_their_ports_and_their_store(
+    folder: Any, broker: Any, client: Any, permission: Any, tmp_path: Path, cheap_hasher: PasswordHasher
+) -> None:
+    folder.put("a.yaml", broker(), client(), permission())
+    data = DataFolder(tmp_path / "data")
+    data.root.mkdir()
+    sites = tuple(Site(admin_socket=tmp_path / f"{n}", port_offset=n + 1) for n in range(2))
+    around = Surroundings(host="::", hostname="here", sites=sites, hasher=cheap_hasher, has_front=True)
+    place = RedisPlace(addresses=("a:1", "b:2"), master_name="main", tls=RedisTLSSettings())
+    made = deploy_step(folder.read(), data, World(id="w"), around, NOW, place)
+    rows = view.header(made)
+    assert [text for label, text in rows if label == "node"] == [
+        "plant-0  mqtts [::]:8884",
+        "plant-1  mqtts [::]:8885",
+    ]
+    assert dict(rows)["store"] == "Redis at a:1, b:2, primary main as these sentinels say, TLS, durability Disk"
+    assert "mqtts://[::]:8883" in dict(rows)["listener"]
+    assert {node.settings.server_reference for node in made.nodes} == {"here:8883"}
+    (line, *_) = [line for hint in view.what_to_type(made) for line in hint.lines]
+    assert "-p 8883 " in line
 
 
 def test_a_web_socket_listener_is_shown_as_an_address_for_web_sockets(
@@ -233,6 +263,13 @@ def test_the_screen_shows_counters_and_rates() -> None:
     }
     screen.reporter.status(None)
     assert "No counters" in screen.drawn()
+
+
+def test_the_screen_counts_the_nodes_that_answer() -> None:
+    screen = Screen()
+    screen.reporter.status(NodeStatus(nodes=2, nodes_wanted=3))
+    titles, counters = (line.split() for line in screen.drawn().splitlines())
+    assert (titles[0], counters[0]) == ("nodes", "2/3")
 
 
 def test_the_screen_tells_each_refusal_once_and_reads_no_markup_in_it() -> None:

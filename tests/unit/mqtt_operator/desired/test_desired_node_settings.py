@@ -7,10 +7,13 @@ import pytest
 
 from mqtt_api.node_settings import (
     AuthenticationSettings,
+    DrainSettings,
     MQTTSettings,
     NodeSettings,
     ProxyProtocolSettings,
     QueueSettings,
+    RebalanceSettings,
+    RedisSettings,
     TLSSettings,
     WebSocketSettings,
 )
@@ -66,6 +69,7 @@ def test_defaults_of_the_resource_are_the_defaults_of_the_node(broker: Any) -> N
         ("retainAvailable", False, {"retain_available": False}),
         ("wildcardSubscriptionAvailable", False, {"wildcard_subscription_available": False}),
         ("sharedSubscriptionAvailable", False, {"shared_subscription_available": False}),
+        ("validatePayloadFormat", True, {"validate_payload_format": True}),
         ("maxTopicLevels", 8, {"topic_levels_max": 8}),
         ("maxSubscriptionsPerClient", 9, {"subscriptions_per_client_max": 9}),
         ("sysInterval", "1m", {"sys_interval_s": 60}),
@@ -156,3 +160,29 @@ def test_no_chain_of_the_broker_is_an_empty_one(broker: Any) -> None:
 
 def test_what_becomes_of_lost_rights_arrives(broker: Any) -> None:
     assert settings_of(broker(authorization={"onRevoke": "Disconnect"})).on_revoke == "Disconnect"
+
+
+def test_leaving_and_evening_out_arrive(broker: Any) -> None:
+    settings = settings_of(
+        broker(
+            drain={"connectionsPerSecond": 7, "willGrace": "1m", "serverReference": True},
+            rebalance={"connectionsPerSecond": 0, "tolerancePercent": 5},
+        )
+    )
+    assert settings.drain == DrainSettings(connections_per_s=7, will_grace_s=60, server_reference=True)
+    assert settings.rebalance == RebalanceSettings(connections_per_s=0, tolerance_percent=5)
+
+
+def test_a_node_beside_others_has_ports_and_a_name_of_its_own(broker: Any) -> None:
+    document = broker(sessionStore={"embedded": {"storage": "1Gi"}})
+    shared = RedisSettings(addresses=("redis:6379",), key_prefix="mqtt.plant")
+    place = msgspec.structs.replace(
+        PLACE, store=shared, policy_file="", port_offset=2, server_reference="localhost:8885"
+    )
+    parsed = parse_document(document)
+    assert isinstance(parsed, MQTTBroker)
+    settings = build_node_settings(parsed, place)
+    assert [listener.port for listener in settings.listeners] == [8885]
+    assert settings.server_reference == "localhost:8885"
+    assert settings.store == shared
+    assert settings.store_bytes_max is None

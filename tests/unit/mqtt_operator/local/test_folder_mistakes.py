@@ -425,3 +425,29 @@ def test_two_brokers_cannot_run_from_one_folder_and_both_are_named(folder: Any, 
         folder.read()
     assert f"{first}:1: metadata.name: default/plant" in str(refused.value)
     assert f"{second}:1: metadata.name: default/other" in str(refused.value)
+
+
+def test_log_ins_and_cas_of_a_redis_must_exist(folder: Any, broker: Any, secret: Any) -> None:
+    redis = {
+        "addresses": ["redis:6379"],
+        "credentialsRef": {"name": "r", "usernameKey": "user"},
+        "operatorCredentialsRef": {"name": "nowhere", "usernameKey": "user"},
+        "tls": {"caRefs": [{"kind": "Secret", "name": "r", "key": "ca.crt"}]},
+    }
+    folder.put("a.yaml", broker(sessionStore={"redis": redis}), secret("r", {"word": "x", "ca.crt": "no PEM"}))
+    told = {mistake.field: mistake.message for mistake in mistakes_of(folder)}
+    field = "spec.sessionStore.redis"
+    assert told.keys() == {
+        f"{field}.credentialsRef.passwordKey",
+        f"{field}.credentialsRef.usernameKey",
+        f"{field}.operatorCredentialsRef.name",
+        f"{field}.tls.caRefs[0].key",
+    }
+    assert "has no key password" in told[f"{field}.credentialsRef.passwordKey"]
+    assert "which no file declares" in told[f"{field}.operatorCredentialsRef.name"]
+
+
+def test_a_redis_whose_secrets_are_there_is_right(folder: Any, broker: Any, secret: Any) -> None:
+    redis = {"addresses": ["redis:6379"], "credentialsRef": {"name": "r"}, "tls": {}}
+    folder.put("a.yaml", broker(sessionStore={"redis": redis}), secret("r", {"password": "x"}))
+    assert folder.read().broker.spec.session_store.redis is not None

@@ -7,7 +7,7 @@ import pytest
 
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.local.deploy import Deployment
-from mqtt_operator.local.node_answers import NodeAnswers
+from mqtt_operator.local.node_answers import AllAnswers, NodeAnswers
 from mqtt_operator.local.node_events import NodeEvent
 from mqtt_operator.local.node_status import NodeStatus
 
@@ -103,3 +103,53 @@ async def test_an_answer_may_come_while_somebody_waits(answers: NodeAnswers) -> 
     answers.expect()
     asyncio.get_running_loop().call_soon(answers.take, APPLIED)
     assert await answers.wait() is True
+
+
+def all_answers(recorder: Recorder, *nodes: str) -> AllAnswers:
+    answers = AllAnswers(recorder, nodes)
+    answers.expect()
+    return answers
+
+
+async def test_settings_hold_when_every_node_has_taken_them() -> None:
+    answers = all_answers(Recorder(), "a", "b")
+    answers.taker("a")(APPLIED)
+    assert await answers.wait(0.0) is None
+    answers.expect()
+    answers.taker("a")(APPLIED)
+    answers.taker("b")(APPLIED)
+    assert await answers.wait() is True
+
+
+async def test_what_several_nodes_refuse_in_the_same_words_is_told_once() -> None:
+    recorder = Recorder()
+    answers = all_answers(recorder, "a", "b", "c")
+    answers.taker("a")(APPLIED)
+    for node in ("b", "c"):
+        answers.taker(node)(rejected(fixed=["store"]))
+    assert await answers.wait() is False
+    assert len(recorder.refusals) == 1
+    answers.expect()
+    answers.taker("b")(rejected(fixed=["store"]))
+    assert len(recorder.refusals) == 2
+
+
+async def test_of_several_nodes_it_is_said_which_one_speaks() -> None:
+    recorder = Recorder()
+    answers = all_answers(recorder, "a", "b")
+    answers.taker("b")(OTHER)
+    answers.taker("b")(NodeEvent(event="authz.denied", message="DENIED x"))
+    answers.taker("b")(NodeEvent(event="node.died", message="b ended"))
+    assert [event.message for event in recorder.events] == ["b: somebody", "DENIED x", "b ended"]
+
+
+async def test_a_single_node_need_not_be_named() -> None:
+    recorder = Recorder()
+    all_answers(recorder, "a").taker("a")(OTHER)
+    assert [event.message for event in recorder.events] == ["somebody"]
+
+
+async def test_nothing_written_means_no_answer_is_waited_for() -> None:
+    answers = all_answers(Recorder(), "a", "b")
+    answers.forget()
+    assert await answers.wait() is None

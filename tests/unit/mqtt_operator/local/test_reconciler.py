@@ -17,6 +17,7 @@ from mqtt_api.policy import Policy, decode_policy
 from mqtt_operator.errors import DataFolderError, ExpectedError, FilesRefusedError
 from mqtt_operator.local.certificates import SERVER_LIFETIME, issue_ca, issue_server
 from mqtt_operator.local.data_folder import DataFolder
+from mqtt_operator.local.deploy import Site
 from mqtt_operator.local.reconciler import Options, Reconciler
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,7 +32,8 @@ class Bench:
         self.now = NOW
         data.root.mkdir(exist_ok=True)
         options = Options(folder=folder.path)
-        self.reconciler = Reconciler(options, data, data.root / "s.sock", now=lambda: self.now, hasher=hasher)
+        site = Site(admin_socket=data.root / "s.sock")
+        self.reconciler = Reconciler(options, data, [site], now=lambda: self.now, hasher=hasher)
 
     def start(self) -> None:
         self.reconciler.start(self.folder.read())

@@ -11,7 +11,7 @@ from mqtt_api.resources import MQTTBroker, parse_document
 from mqtt_api.scram import ITERATIONS, SALT_KEY_BYTES, salt_of
 from mqtt_operator.local import verifiers
 from mqtt_operator.local.data_folder import DataFolder
-from mqtt_operator.local.deploy import Deployment
+from mqtt_operator.local.deploy import Deployment, Site
 from mqtt_operator.local.reconciler import Options, Reconciler
 from mqtt_operator.local.scram import make_verifier, mechanisms_of, password_mistake, username_mistake
 from mqtt_operator.local.verifiers import verifiers_of
@@ -146,7 +146,8 @@ def test_what_cannot_log_in_by_scram_is_noted(folder: Any, broker: Any, client: 
 
 def deployed(folder: Any, data: DataFolder, hasher: PasswordHasher) -> Deployment:
     data.root.mkdir(exist_ok=True)
-    return Reconciler(Options(folder=folder.path), data, data.root / "s.sock", hasher=hasher).start(folder.read())
+    site = Site(admin_socket=data.root / "s.sock")
+    return Reconciler(Options(folder=folder.path), data, [site], hasher=hasher).start(folder.read())
 
 
 def test_the_policy_holds_them_and_never_the_password(

@@ -138,6 +138,44 @@ async def test_a_node_that_dies_later_is_started_again_with_growing_pauses() -> 
     assert world.said("node.died")[0] == "plant-0 ended (signal 9); starting it again in 0.5 s."
 
 
+STOPPED = b'{"level":"info","event":"node.stopped","message":"stopped"}\n'
+
+
+async def test_a_node_that_left_in_good_order_is_not_started_again() -> None:
+    world = World(lambda: FakeProcess(READY, STOPPED, code=0))
+    await world.supervisor.run()
+    assert len(world.processes) == 1
+    assert world.said("node.left") == ["plant-0 has left; it is back when `stoa up` is started again."]
+
+
+@pytest.mark.parametrize("last_life", [(READY, 0), (READY + STOPPED, 1)])
+async def test_a_node_that_only_seems_to_have_left_is_started_again(last_life: tuple[bytes, int]) -> None:
+    """Without its word, or with an exit code that says otherwise: it was fenced, or it crashed."""
+    lines, code = last_life
+    world = World(lambda: FakeProcess(*lines.splitlines(), code=code), lambda: FakeProcess(READY))
+    running = asyncio.create_task(world.supervisor.run())
+    await turns_until(lambda: len(world.processes) == 2)
+    await world.supervisor.stop()
+    await running
+    assert len(world.said("node.died")) == 1
+
+
+async def test_another_program_says_in_its_own_way_that_it_is_ready() -> None:
+    world = World(lambda: FakeProcess(b"here we are\n"))
+    supervisor = Supervisor(
+        "the store server",
+        world._launch,
+        world.events.append,
+        clock=lambda: 0.0,
+        parse=lambda line: NodeEvent(event=line.decode().strip()),
+        ready_event="here we are",
+    )
+    running = asyncio.create_task(supervisor.run())
+    assert (await supervisor.wait_ready()).event == "here we are"
+    await supervisor.stop()
+    await running
+
+
 async def test_a_healthy_life_starts_the_pauses_anew() -> None:
     deaths = [lambda: FakeProcess(READY, code=1) for _ in range(3)]
     world = World(*deaths, lambda: FakeProcess(READY), lifetime_s=HEALTHY_S_MIN)

@@ -1,0 +1,80 @@
+"""Sending clients elsewhere, politely: all of them when the node leaves, some when it has more than its share.
+
+Knows reasons and pace; does not know why the node leaves. Whoever is sent away finds its session at any other node, and
+its will waits for its return.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from mqtt_broker.wire.reasons import ReasonCode
+
+if TYPE_CHECKING:
+    from mqtt_broker.node.client import ClientConnection
+    from mqtt_broker.node.hub import Hub
+
+log = logging.getLogger("mqtt_broker.drain")
+
+STEP_S = 0.1
+PACED_S_MAX = 15.0  # the grace period of a process is some 30 s by convention, and the last writes need some of it
+REBALANCE_S = 5.0  # as long as the figures of the other nodes may be old, and some
+SURPLUS_MIN = 10  # fewer connections than these are not worth a reconnect
+
+
+async def send_all_away(hub: "Hub") -> None:
+    """Every connection ends, at the pace of the settings where there are other nodes to take them."""
+    clients = list(hub.all_connections)
+    if not hub.peers.follow_feed:
+        _send_away(hub, clients)
+        return
+    per_step = max(1, int(STEP_S * max(hub.settings.drain.connections_per_s, len(clients) / PACED_S_MAX)))
+    for start in range(0, len(clients), per_step):
+        _send_away(hub, clients[start : start + per_step])
+        if start + per_step < len(clients):
+            await asyncio.sleep(STEP_S)
+
+
+def _send_away(hub: "Hub", clients: Iterable["ClientConnection"]) -> None:
+    """MQTT 5 clients learn where else to go, if that is known (MQTT 5.0, 4.11)."""
+    reference = hub.peers.reference() if hub.settings.drain.server_reference else None
+    is_leaving = hub.draining and reference is None
+    reason = ReasonCode.SERVER_SHUTTING_DOWN if is_leaving else ReasonCode.USE_ANOTHER_SERVER
+    for client in clients:
+        client.end(reason, planned_stop=True, server_reference=reference)
+
+
+def surplus(own: int, others: Sequence[int], tolerance_percent: int) -> int:
+    """How many connections this node has beyond its share and the tolerance; 0 if it is not worth the trouble."""
+    if not others:
+        return 0
+    share = (own + sum(others)) / (len(others) + 1)
+    if own <= share * (1 + tolerance_percent / 100):
+        return 0
+    return beyond if (beyond := int(own - share)) >= SURPLUS_MIN else 0
+
+
+async def follow_balance(hub: "Hub") -> None:
+    """Runs for as long as the node: after a scale-out, or the return of a node, some clients move there."""
+    while True:
+        await asyncio.sleep(REBALANCE_S)
+        settings = hub.settings.rebalance
+        if hub.draining or hub.is_frozen or not settings.connections_per_s:
+            continue
+        beyond = surplus(len(hub.connections), hub.peers.connections(), settings.tolerance_percent)
+        if beyond:
+            log.info(
+                "%d connections more than this node's share are sent to others",
+                beyond,
+                extra={"event": "node.rebalance", "fields": {"surplus": beyond}},
+            )
+            await _move(hub, beyond, settings.connections_per_s)
+
+
+async def _move(hub: "Hub", count: int, per_s: int) -> None:
+    for start in range(0, count, per_s):
+        clients = list(islice(hub.connections.values(), min(per_s, count - start)))
+        _send_away(hub, clients)
+        await asyncio.sleep(1.0)

@@ -1,0 +1,501 @@
+"""This node among others: it follows the feed, its inbox and its orders, and answers what the flows ask of the others.
+
+Knows the loops and what each answer means for the hub; what is decided stands in barrier.py and handover.py, what the
+feed changes in feed.py, and whether this node may act at all in keeper.py.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mqtt_api.node_settings import RedisSettings
+from mqtt_broker.node.peers import feed, inbox
+from mqtt_broker.node.peers.barrier import Barrier, Peer
+from mqtt_broker.node.peers.handover import Handover
+from mqtt_broker.node.peers.keeper import LeaseKeeper
+from mqtt_broker.node.peers.port import Figures
+from mqtt_broker.node.peers.posting import Posting
+from mqtt_broker.routing.delivery import Receiver
+from mqtt_broker.session.message import Message
+from mqtt_broker.session.session import Subscription
+from mqtt_broker.store.cluster import (
+    Applied,
+    Change,
+    ClusterStore,
+    ControlEntry,
+    Drain,
+    Evict,
+    Evicted,
+    FeedEntry,
+    GroupBacklog,
+    Lease,
+    NodeEntered,
+    NodeFacts,
+    NodeLeft,
+    PolicyWritten,
+    Positions,
+    Post,
+    RetainedChanged,
+    SessionSubscribed,
+)
+from mqtt_broker.store.ports import (
+    Claimed,
+    Done,
+    Fenced,
+    Forward,
+    Membership,
+    Result,
+    Snapshot,
+    StoreError,
+    StoreUnavailable,
+    Target,
+)
+
+if TYPE_CHECKING:
+    from mqtt_broker.node.client import ClientConnection
+    from mqtt_broker.node.hub import Hub
+    from mqtt_broker.node.live import LiveSession
+
+log = logging.getLogger("mqtt_broker.cluster")
+
+FOLLOW_S = 1.0  # how long the store may hold a question for news
+RETRY_S = 0.2
+LEAVE_S_MAX = 1.0  # a store that is away then is not waited for: the lease ends by itself
+LAST_WORD_S_MAX = 0.2  # who does not take the bytes before its DISCONNECT by then does not get that either
+LAST_WORD_LOOK_S = 0.005
+SETTLE_S_MAX = 15.0  # a lease and more: by then the previous owner has let go, or is fenced
+HOUSEKEEPING_S = 5.0
+POLICY_S = 5.0  # the policy is looked at this often even if the feed said nothing
+
+Call = Callable[[], None]
+
+
+class Cluster:
+    """Peers (port.py) over a store that nodes share. `start`, then `tasks` for as long as the node lives, then `leave`.
+
+    `stop` is called when an order came to leave.
+    """
+
+    follow_feed = True
+
+    def __init__(
+        self,
+        hub: "Hub",
+        store: ClusterStore,
+        membership: Membership,
+        settings: RedisSettings,
+        stop: Call,
+        offer_policy: Callable[[bytes], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._membership = membership
+        self._stop = stop
+        self._offer_policy = offer_policy
+        self._barrier = Barrier(Peer(membership.token, membership.node))
+        self._keeper = LeaseKeeper(hub, store, membership, settings, self._facts, lambda: self.is_elder)
+        self._handover = Handover()
+        self._posting = Posting(store, membership, lambda count: hub.drop("overflow", count))
+        self._positions = Positions(feed=0)
+        self._reached: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._owed: set[str] = set()
+        self._reporting: asyncio.Task[None] | None = None
+        self._policy_written = asyncio.Event()
+        self._orders: set[asyncio.Task[None]] = set()
+        self._barrier_waits = 0
+        self._barrier_wait_s = 0.0
+        self._inbox_dropped = 0
+        self._started_at = time.time()
+
+    # What flows ask (port.py) ----------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        return self._positions.feed
+
+    @property
+    def is_elder(self) -> bool:
+        return self._barrier.is_elder
+
+    @property
+    def is_in_touch(self) -> bool:
+        return self._keeper.answers
+
+    def announce(self) -> None:
+        self._keeper.announce()
+
+    def in_force(self, result: Result, call: Call) -> None:
+        position = result.position if isinstance(result, Done) else 0
+        asked_at = self._hub.loop.time()
+
+        def reached() -> None:
+            self._barrier_waits += 1
+            self._barrier_wait_s += self._hub.loop.time() - asked_at
+            call()
+
+        self._barrier.wait(position, reached)
+
+    async def settled(self, claimed: Claimed) -> bool:
+        client_id, previous = claimed.record.client_id, Peer(claimed.previous_token, claimed.previous_owner or "")
+        async with asyncio.timeout(SETTLE_S_MAX):
+            await self._until(lambda: self._has_read(claimed))  # now this node knows who is there, as of the claim
+            if previous in self._barrier.others:
+                await self._let_go(previous, client_id, claimed.previous_epoch)
+        return not self._handover.is_evicted(client_id, claimed.record.epoch)
+
+    def _has_read(self, claimed: Claimed) -> bool:
+        return self._positions.feed >= claimed.position and self._positions.inbox >= claimed.inbox_end
+
+    async def _let_go(self, previous: Peer, client_id: str, epoch: int) -> None:
+        """Wait for the confirmation, or for the end of the one who owes it."""
+        loop = self._hub.loop
+        confirmed = loop.create_task(self._handover.wait(client_id, epoch))
+        gone = loop.create_task(self._until(lambda: previous not in self._barrier.others))
+        try:
+            await asyncio.wait((confirmed, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            confirmed.cancel()
+            gone.cancel()
+
+    def keeps(self, session: "LiveSession") -> bool:
+        return session.outlet is not None or (session.owner is None and self.is_elder)
+
+    def forwards(self, receivers: Iterable[Receiver]) -> tuple[Forward, ...]:
+        return self._copies(receivers, lambda receiver, session: receiver.qos > 0 and not session.is_persistent)
+
+    def post(self, message: Message, receivers: Iterable[Receiver]) -> None:
+        for forward in self._copies(receivers, lambda receiver, _: receiver.qos == 0):
+            self._posting.add(Post(message, forward))
+
+    def post_shared(self, message: Message, key: tuple[str, str], client_id: str, subscription: Subscription) -> None:
+        session = self._hub.sessions.get(client_id)
+        peer = None if session is None or session.owner is None else self._barrier.find(session.owner)
+        if session is None or peer is None:
+            self._hub.drop("no_receiver", 1)
+            return
+        target = Target(
+            client_id=client_id,
+            incarnation=session.incarnation,
+            qos=0,
+            retain=message.retain and subscription.retain_as_published,
+            identifiers=subscription.identifiers,
+        )
+        self._posting.add(Post(message, Forward(node=peer.node, token=peer.token, targets=(target,), group=key)))
+
+    def _copies(
+        self, receivers: Iterable[Receiver], wanted: Callable[[Receiver, "LiveSession"], bool]
+    ) -> tuple[Forward, ...]:
+        by_node: dict[str, list[Target]] = {}
+        for receiver in receivers:
+            session = self._hub.sessions.get(receiver.client_id)
+            if session is None or session.owner is None or not wanted(receiver, session):
+                continue
+            by_node.setdefault(session.owner, []).append(
+                Target(
+                    client_id=receiver.client_id,
+                    incarnation=session.incarnation,
+                    qos=receiver.qos,
+                    retain=receiver.retain,
+                    identifiers=receiver.identifiers,
+                )
+            )
+        return tuple(
+            Forward(node=node, token=peer.token, targets=tuple(targets))
+            for node, targets in by_node.items()
+            if (peer := self._barrier.find(node)) is not None
+        )
+
+    def nodes_of(self, client_ids: Iterable[str]) -> tuple[str, ...]:
+        sessions = (self._hub.sessions.get(client_id) for client_id in client_ids)
+        return tuple({session.owner for session in sessions if session is not None and session.owner is not None})
+
+    def reference(self) -> str | None:
+        references = [facts.server_reference for facts in self._taking() if facts.server_reference]
+        return random.choice(references) if references else None  # noqa: S311 - to spread, not to hide
+
+    def connections(self) -> Sequence[int]:
+        return [facts.connections for facts in self._taking()]
+
+    def _taking(self) -> list[NodeFacts]:
+        """The other nodes that take clients."""
+        return [lease.facts for lease in self._keeper.others if not lease.facts.is_draining]
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "token": self._membership.token,
+            "position": self._barrier.position,
+            "lag": self._barrier.lag(),
+            "elder": self.is_elder,
+            "frozen": self._hub.is_frozen,
+            "lease_s": round(self._keeper.remaining_s, 3),
+            "nodes": [
+                {
+                    "node": lease.node,
+                    "token": lease.token,
+                    "position": lease.facts.applied,
+                    "policy_revision": lease.facts.policy_revision,
+                    "connections": lease.facts.connections,
+                    "draining": lease.facts.is_draining,
+                }
+                for lease in self._keeper.leases
+            ],
+        }
+
+    def totals(self) -> Sequence[dict[str, float]]:
+        return [lease.facts.totals for lease in self._keeper.others]
+
+    def figures(self) -> Figures:
+        return Figures(
+            lease_remaining_s=self._keeper.remaining_s,
+            lease_renewal_s=self._keeper.renewal_s,
+            fenced_others=self._keeper.fenced_others,
+            feed_lag=self._barrier.lag(),
+            barrier_waits=self._barrier_waits,
+            barrier_wait_s=self._barrier_wait_s,
+        )
+
+    # From start to end -----------------------------------------------------------------------------------------------
+
+    async def start(self, snapshot: Snapshot) -> None:
+        """Catch up with the feed from the snapshot on, and enter; after that this node may serve. Raises StoreError."""
+        self._positions = Positions(feed=snapshot.position)
+        while await self._read_news(0.0):
+            pass
+        entered = await self._store.enter(self._membership, self._facts())
+        await self._keeper.begin()
+        for lease in self._keeper.leases:
+            self._barrier.entered(Peer(lease.token, lease.node), lease.facts.applied)
+        while self._positions.feed < entered:
+            await self._read_news(FOLLOW_S)
+
+    def tasks(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        """What runs for as long as the node."""
+        return [
+            ("follow", self._follow()),
+            ("lease", self._keeper.keep()),
+            ("lease-end", self._keeper.watch_end()),
+            ("others", self._keeper.look_after()),
+            ("housekeeping", self._keep_house()),
+            ("policy", self._follow_policy()),
+        ]
+
+    async def leave(self) -> None:
+        """Everything owed is written: end the lease, so that nobody waits for this node. Never raises."""
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(LEAVE_S_MAX):
+                await self._store.leave(self._membership)
+
+    async def _keep_house(self) -> None:
+        """Count what this node's inbox had no room for, and forget handovers that nobody waits for any more."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            self._handover.forget_old(self._hub.loop.time())
+            with contextlib.suppress(StoreUnavailable):
+                dropped = await self._store.inbox_dropped(self._membership)
+                self._hub.drop("inbox", dropped - self._inbox_dropped)
+                self._inbox_dropped = dropped
+
+    def _facts(self) -> NodeFacts:
+        hub = self._hub
+        return NodeFacts(
+            applied=self._barrier.position,
+            policy_revision=hub.revision,
+            connections=len(hub.connections),
+            is_draining=hub.draining,
+            started_at=self._started_at,
+            server_reference=hub.settings.server_reference,
+            totals=hub.sys_totals(),
+        )
+
+    # News ------------------------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._read_news(FOLLOW_S)
+            except Fenced as fenced:
+                self._hub.fence(str(fenced))
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_S)
+            except StoreError as problem:  # the feed is lost: what this node knows has a hole
+                self._hub.fence(str(problem))
+                return
+
+    async def _read_news(self, wait_s: float) -> bool:
+        """Ask once, and take what came; False if nothing did."""
+        news = await self._store.follow(self._membership, self._positions, wait_s)
+        for order in news.control:
+            self._obey(order)
+        await self._apply(news.feed)
+        for entry in news.inbox:
+            for delivery in entry.deliveries:
+                inbox.deliver(self._hub, delivery)
+            self._hub.turns.spend(len(entry.deliveries))
+            self._moved(inbox=entry.position)
+            await self._hub.turns.share()
+        return bool(news.control or news.feed or news.inbox)
+
+    async def _apply(self, entries: Sequence[FeedEntry]) -> None:
+        for entry in entries:
+            for change in entry.changes:
+                self._change(change, entry.position)
+            self._moved(feed=entry.position)
+            if entry.origin != self._membership.node:
+                self._owed.add(entry.origin)
+            await self._hub.turns.share()
+        if entries:
+            position = self._positions.feed
+            self._hub.pump.when_written(lambda: self._everything_before_is_written(position))
+
+    def _change(self, change: Change, position: int) -> None:
+        match change:
+            case RetainedChanged():
+                feed.apply_retained(self._hub, change)
+            case GroupBacklog(group=group, filter=topic_filter):
+                feed.apply_backlog(self._hub, (group, topic_filter))
+            case PolicyWritten():
+                self._policy_written.set()
+            case NodeEntered(node=node, token=token):
+                self._entered(Peer(token, node), position)
+            case NodeLeft(node=node, token=token):
+                self._left(Peer(token, node))
+            case _:
+                if isinstance(change, SessionSubscribed):
+                    self._hub.turns.spend(len(change.subscriptions))
+                feed.apply_session(self._hub, change)
+
+    def _entered(self, peer: Peer, position: int) -> None:
+        self._barrier.entered(peer, position)
+        if peer != self._barrier.own:
+            log.info("%s is there", peer.node, extra={"event": "node.peer_entered", "fields": {"other": peer.node}})
+
+    def _left(self, peer: Peer) -> None:
+        if peer == self._barrier.own:  # fenced, or another process took the name: nothing this node does counts now
+            self._hub.fence("the feed says that this node has left")
+            return
+        self._barrier.left(peer)
+        self._note_progress()
+        log.info("%s is gone", peer.node, extra={"event": "node.peer_left", "fields": {"other": peer.node}})
+
+    def _moved(self, *, feed: int | None = None, inbox: int | None = None, control: int | None = None) -> None:
+        known = self._positions
+        self._positions = Positions(
+            feed=known.feed if feed is None else feed,
+            inbox=known.inbox if inbox is None else inbox,
+            control=known.control if control is None else control,
+        )
+        self._note_progress()
+
+    def _note_progress(self) -> None:
+        waiting, self._reached = self._reached, []
+        for holds, future in waiting:
+            if future.done():
+                continue
+            if holds():
+                future.set_result(None)
+            else:
+                self._reached.append((holds, future))
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        if not holds():
+            future: asyncio.Future[None] = self._hub.loop.create_future()
+            self._reached.append((holds, future))
+            await future
+
+    def _everything_before_is_written(self, position: int) -> None:
+        """Whatever was planned before this position was applied is in the store: it may be told [D7]."""
+        self._barrier.advance(position)
+        if self._owed and self._reporting is None:
+            self._reporting = self._hub.loop.create_task(self._report(), name="report")
+
+    async def _report(self) -> None:
+        try:
+            while self._owed:
+                owed, self._owed = self._owed, set()
+                try:
+                    await self._store.report(self._membership, self._barrier.position, tuple(owed))
+                except StoreUnavailable:
+                    self._owed |= owed
+                    await asyncio.sleep(RETRY_S)
+        except StoreError as problem:
+            self._hub.fence(str(problem))
+        finally:
+            self._reporting = None
+
+    # Orders ----------------------------------------------------------------------------------------------------------
+
+    def _obey(self, entry: ControlEntry) -> None:
+        now = self._hub.loop.time()
+        match entry.command:
+            case Evict() as evict:
+                self._evict(evict)
+            case Evicted(client_id=client_id, epoch=epoch):
+                self._handover.confirmed(client_id, epoch, now)
+            case Applied(node=node, token=token, position=position):
+                self._barrier.applied(Peer(token, node), position)
+            case Drain():
+                self._stop()
+        self._moved(control=entry.position)
+
+    def _evict(self, evict: Evict) -> None:
+        """Let go of a session that was claimed elsewhere: its DISCONNECT is the last it hears of us [MQTT-3.1.4-3]."""
+        self._handover.evicted(evict.client_id, evict.epoch, self._hub.loop.time())
+        client = self._hub.connections.get(evict.client_id)
+        if client is not None and client.session.epoch <= evict.epoch:
+            client.close_stale()
+        task = self._hub.loop.create_task(self._confirm(evict, client), name="evicted")
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
+
+    async def _confirm(self, evict: Evict, client: "ClientConnection | None") -> None:
+        if client is not None:
+            await self._last_word(client)
+        node, token = evict.claimant
+        while True:
+            try:
+                await self._store.command(self._membership, node, token, Evicted(evict.client_id, evict.epoch))
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_S)
+            except StoreError:
+                return  # this node is fenced: nobody waits for it
+            else:
+                return
+
+    async def _last_word(self, client: "ClientConnection") -> None:
+        """Wait until what was written has left: what is still here would follow the other node's CONNACK."""
+        ends_at = self._hub.loop.time() + LAST_WORD_S_MAX
+        await asyncio.sleep(0)
+        while client.has_unsent:
+            if self._hub.loop.time() >= ends_at:
+                client.abort()
+                return
+            await asyncio.sleep(LAST_WORD_LOOK_S)
+
+    # The policy ------------------------------------------------------------------------------------------------------
+
+    async def _follow_policy(self) -> None:
+        while True:
+            self._policy_written.clear()
+            try:
+                await self.read_policy()
+            except StoreUnavailable:  # the keeper tells that the store is away; the policy in force stays
+                await asyncio.sleep(RETRY_S)
+                continue
+            except StoreError as problem:
+                self._hub.fence(str(problem))
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLICY_S):
+                    await self._policy_written.wait()
+
+    async def read_policy(self) -> None:
+        """Take the store's policy if it is newer. Raises StoreError."""
+        newest = self._hub.next_policy or self._hub.policy
+        document = await self._store.read_policy(-1 if newest is None else newest.revision)
+        if document is not None:
+            await self._offer_policy(document)

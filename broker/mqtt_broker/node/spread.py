@@ -1,0 +1,108 @@
+"""One message for more receivers than one loop turn, or one call of the store, can serve: planned and written in parts.
+
+Knows slices and their order; does not know who waits for the acknowledgement. Between two parts others have their turn;
+the publisher's own next message waits for the last one, so that no receiver gets the two in the wrong order.
+
+A publisher that got no acknowledgement sends again. With QoS 1 that is a new message; with QoS 2, and for a will, the
+store remembers by the message's token who has it already [D5a].
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mqtt_broker.node.accepting import accept_of, hand_over
+from mqtt_broker.routing.delivery import Plan
+from mqtt_broker.session.message import Message
+from mqtt_broker.store.ports import Accept, Accepted, Marker, Part, Rejected, Result
+
+if TYPE_CHECKING:
+    from mqtt_broker.node.hub import Hub
+
+log = logging.getLogger("mqtt_broker.publish")
+
+RECEIVERS_PER_PART = 500  # appended by one call of the store within a few milliseconds, and delivered in one turn
+EFFORT_PER_PART = 40
+
+Done = Callable[[Result], None]
+
+
+def start(
+    hub: "Hub",
+    message: Message,
+    marker: Marker | None,
+    fires_will_of: tuple[str, int] | None,
+    done: Done = lambda _: None,
+) -> None:
+    """Begin; `done(result)` runs when every receiver's part is durable and handed over, or at once if refused."""
+    release = hub.pump.hold()  # from this moment on, for this is when the plan begins to be made
+    work = _spread(hub, message, marker, fires_will_of, hub.peers.position)
+    task = hub.loop.create_task(work, name="spread")
+    hub.spreading.add(task)
+
+    def ended(task: "asyncio.Task[Result]") -> None:
+        release()
+        hub.spreading.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a message for many could not be spread", exc_info=task.exception())
+        elif not task.cancelled():
+            done(task.result())
+
+    task.add_done_callback(ended)
+
+
+async def _spread(
+    hub: "Hub", message: Message, marker: Marker | None, fires_will_of: tuple[str, int] | None, position: int
+) -> Result:
+    decisions = hub.decisions
+    plan = await hub.plan_at_leisure(message)
+    sets_retained = message.retain
+    for piece, part in _parts(hub, plan, _token(marker, fires_will_of)):
+        accept = accept_of(hub, message, piece, marker, fires_will_of, part)
+        result: Result = Accepted()
+        if accept is not None:
+            accept = replace(accept, position=position, retain=sets_retained)
+            result = await _commit(hub, accept)
+        if not isinstance(result, Accepted):
+            return result
+        hand_over(hub, message, piece, accept, result, decisions)
+        sets_retained = False  # once: a newer value may come between two parts
+        hub.turns.spend(EFFORT_PER_PART)
+        await hub.turns.share()
+    return Accepted()
+
+
+def _token(marker: Marker | None, fires_will_of: tuple[str, int] | None) -> str:
+    """What makes it the same message when it is sent again; empty if nobody has to know it."""
+    if marker is not None:
+        return f"{marker.client_id}:{marker.packet_id}"
+    return "" if fires_will_of is None else f"will:{fires_will_of[0]}:{fires_will_of[1]}"
+
+
+def _parts(hub: "Hub", plan: Plan, token: str) -> Iterator[tuple[Plan, Part | None]]:
+    """The plan in pieces. A store of one node takes a message with a token whole: all of it is written, or nothing."""
+    receivers = plan.receivers
+    if token and not hub.peers.follow_feed:
+        yield plan, None
+        return
+    starts = range(0, max(1, len(receivers)), RECEIVERS_PER_PART)
+    for start in starts:
+        piece = Plan(receivers[start : start + RECEIVERS_PER_PART], plan.groups if start == 0 else ())
+        yield piece, Part(token=token, is_last=start == starts[-1]) if token else None
+
+
+async def _commit(hub: "Hub", accept: Accept) -> Result:
+    """The store's answer. A receiver whose queue is full and refuses more is left out: the others have theirs."""
+    while True:
+        answer: asyncio.Future[Result] = hub.loop.create_future()
+        hub.pump.submit(accept, answer.set_result)
+        result = await answer
+        if not isinstance(result, Rejected):
+            return result
+        hub.drop("rejected", 1)
+        targets = tuple(target for target in accept.targets if target.client_id != result.client_id)
+        queues = tuple(group for group in accept.groups if f"$share/{group.group}/{group.filter}" != result.client_id)
+        accept = replace(accept, targets=targets, groups=queues)

@@ -1,0 +1,67 @@
+"""The store's clock as one node reads it: the server's time plus an offset that is stored there.
+
+Knows how to carry the time on between two readings, and when a reading cannot be right; does not know connections.
+"""
+
+import time
+from collections.abc import Callable
+
+JUMP_S_MIN = 1.0  # what the server's clock and ours may differ by from one reading to the next: more is a jump
+GOOD_READING_S_MAX = 0.1  # an answer that took longer does not replace what is known better
+CORRECTED_AGAIN_S_MIN = 60.0  # a jump seen again so soon after it was corrected is ours, not the server's
+
+
+def boottime() -> float:
+    """Seconds since some moment, never going back, that go on while the machine sleeps where it can tell."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+class StoreClock:
+    """`given` replaces the server's time, for tests: each script is told it. None: Redis' own TIME counts."""
+
+    def __init__(self, given: Callable[[], float] | None = None, steady: Callable[[], float] = boottime) -> None:
+        self._given = given
+        self._steady = steady
+        self._ahead: float | None = None  # of the steady clock
+        self._uncertain_s = 0.0  # how much `_ahead` may be wrong
+        self._corrected_at = -CORRECTED_AGAIN_S_MIN
+        self._latest = 0.0
+
+    @property
+    def given(self) -> str:
+        """What a script is told of the time: "" = ask the server."""
+        return "" if self._given is None else repr(self.now())
+
+    def now(self) -> float:
+        """Seconds since the epoch; never goes back."""
+        if self._given is not None:
+            reading = self._given()
+        else:
+            reading = time.time() if self._ahead is None else self._steady() + self._ahead
+        self._latest = max(self._latest, reading)
+        return self._latest
+
+    def steady(self) -> float:
+        """The clock that `learn` wants `asked_at` of."""
+        return self._steady()
+
+    def learn(self, store_time: float, asked_at: float) -> float:
+        """Take a reading that was asked for at `asked_at`. Returns how far the store's clock jumped, mostly 0.0.
+
+        After a jump this clock goes on as before: the caller takes the jump out of the stored offset. Where that does
+        not help, as the store and other nodes do not agree with us, their time is taken.
+        """
+        if self._given is not None:
+            return 0.0
+        now = self._steady()
+        ahead, uncertain_s = store_time - (asked_at + now) / 2, (now - asked_at) / 2
+        jump = 0.0 if self._ahead is None else ahead - self._ahead
+        if abs(jump) <= JUMP_S_MIN + uncertain_s + self._uncertain_s:
+            if self._ahead is None or uncertain_s <= max(self._uncertain_s, GOOD_READING_S_MAX):
+                self._ahead, self._uncertain_s = ahead, uncertain_s
+            return 0.0
+        if now - self._corrected_at < CORRECTED_AGAIN_S_MIN:
+            self._ahead, self._uncertain_s = ahead, uncertain_s
+            return 0.0
+        self._corrected_at = now
+        return jump

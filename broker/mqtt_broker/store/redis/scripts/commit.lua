@@ -1,0 +1,45 @@
+-- One batch of one node. ARGV: the time or "", a MessagePack array of [node, token, number, bound of inboxes in bytes,
+-- operations], and the blobs that operations name by index.
+clock = tonumber(ARGV[1])
+local number, operations
+me, my_token, number, inbox_bytes_max, operations = unpack(unpacked(ARGV[2]))
+local node_key = NODE .. me
+
+local at = call('HMGET', node_key, 'token', 'number')
+local last = tonumber(at[2] or -1)
+if tonumber(at[1] or -1) ~= my_token then
+  return redis.error_reply('FENCED the token ' .. digits(my_token) .. ' of node ' .. me .. ' is over')
+end
+if number == last and last > 0 then
+  -- A write, so that a WAIT after it covers what the batch wrote when it was done.
+  call('HINCRBY', node_key, 'repeats', 1)
+  return unpacked(call('HGET', node_key, 'results'))
+end
+if number ~= last + 1 then
+  return redis.error_reply('FENCED batch ' .. number .. ' of node ' .. me .. ' after batch ' .. last)
+end
+
+local results = {}
+for i, operation in ipairs(operations) do
+  local number_of_kind = operation[1]
+  if not handlers[number_of_kind] then
+    installers[number_of_kind]()
+  end
+  results[i] = handlers[number_of_kind](operation)
+end
+for _, finish_up in pairs(finishers) do
+  finish_up()
+end
+local position = flush(me)
+for _, result in ipairs(positioned) do
+  result[2] = position
+end
+if claimed[1] then
+  local feed_end = position > 0 and position or tonumber(call('GET', FEED_END) or 0)
+  local inbox_end = tonumber(call('HGET', node_key, 'inbox_end') or 0)
+  for _, result in ipairs(claimed) do
+    result[CLAIMED_POSITION], result[CLAIMED_INBOX_END] = feed_end, inbox_end
+  end
+end
+call('HSET', node_key, 'number', number, 'results', pack(results))
+return results

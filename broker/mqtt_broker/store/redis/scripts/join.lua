@@ -1,0 +1,24 @@
+-- Take a node's name: earlier holders are fenced. ARGV: time, node, key of the world, id of the world.
+-- Returns the token, the generation and the store's time; error WORLD if this is not the world asked for.
+clock = tonumber(ARGV[1])
+local node, world_key, wanted = ARGV[2], ARGV[3], ARGV[4]
+
+local world = call('HMGET', world_key, 'id', 'generation')
+if not world[1] then
+  return redis.error_reply('WORLD this store holds no world, and ' .. wanted .. ' is expected: it is new, emptied or another')
+end
+if world[1] ~= wanted then
+  return redis.error_reply('WORLD this store is world ' .. world[1] .. ', and ' .. wanted .. ' is expected')
+end
+local generation = call('GET', GENERATION) or '0'
+if tonumber(world[2] or 0) < tonumber(generation) then
+  return redis.error_reply('WORLD this store was rolled back: it serves once the operator has accepted generation ' .. generation)
+end
+
+let_go(node)
+tell_feed(node)
+local token = digits(ordinal())
+call('DEL', NODE .. node)
+call('HSET', NODE .. node, 'token', token, 'number', '0')
+call('SADD', NODES, node)
+return { token, generation, time_text() }

@@ -1,0 +1,156 @@
+"""The store that nodes share: cluster.ClusterStore over Redis or Valkey.
+
+Knows which connection carries what; does not know scripts or layouts, which are the neighbours' affair. There are four,
+so that nothing waits behind what may take long: commits (and what else must be kept), reads (and what nobody waits
+for), following, and the lease.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from mqtt_api.node_settings import RedisSettings
+from mqtt_api.store_keys import StoreKeys
+from mqtt_broker.store.cluster import Command, Lease, News, NodeFacts, Positions, Post
+from mqtt_broker.store.ports import (
+    Due,
+    Kept,
+    Membership,
+    Operation,
+    QueueEntry,
+    Result,
+    RetainedMessage,
+    Snapshot,
+)
+from mqtt_broker.store.redis import membership as members
+from mqtt_broker.store.redis import operations as commits
+from mqtt_broker.store.redis import queries, streams
+from mqtt_broker.store.redis.clock import StoreClock
+from mqtt_broker.store.redis.connection import Connection
+from mqtt_broker.store.redis.policy import PolicyReader
+from mqtt_broker.store.redis.primary import Primary
+from mqtt_broker.store.redis.standing import Standing
+
+log = logging.getLogger("mqtt_broker.store")
+
+RELEASED_AT_ONCE = 200  # sessions that an earlier self of this node left behind, in one call
+
+
+class RedisStore:
+    """`await RedisStore.open(settings)`, then as cluster.ClusterStore says. For one event loop."""
+
+    def __init__(self, settings: RedisSettings, clock: Callable[[], float] | None) -> None:
+        replicas = settings.replicas if settings.durability == "Replicated" else 0
+        self._settings = settings
+        self._keys = StoreKeys(settings.key_prefix)
+        self._clock = StoreClock(clock)
+        self._standing = Standing(settings)
+        self._policy = PolicyReader(self._keys)
+        primary = Primary(settings)
+
+        def connection() -> Connection:
+            return Connection(primary, self._keys.data, self._standing.check, replicas)
+
+        self._commits, self._reads, self._follow, self._lease = connection(), connection(), connection(), connection()
+
+    @classmethod
+    async def open(cls, settings: RedisSettings, clock: Callable[[], float] | None = None) -> Self:
+        """Find the server and check that it is fit; `join` comes next. `clock` replaces the server's, for tests.
+
+        Raises StoreMismatch with what to change if it is not, StoreUnavailable if it does not answer; nothing is left
+        open then.
+        """
+        store = cls(settings, clock)
+        try:
+            await store._lease.command("PING")
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        for connection in (self._commits, self._reads, self._follow, self._lease):
+            await connection.close()
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    # Membership ------------------------------------------------------------------------------------------------------
+
+    async def join(self, node: str, world: str) -> Membership:
+        self._standing.expect(world)
+        asked_at = self._clock.steady()
+        joined = await members.join(self._lease, self._clock, self._keys, node, world)
+        self._standing.joined(joined.membership, joined.generation)
+        self._clock.learn(joined.store_time, asked_at)
+        while await queries.release(self._commits, self._clock.given, joined.membership, RELEASED_AT_ONCE):
+            pass
+        return joined.membership
+
+    async def standing(self, node: str) -> Lease | None:
+        return await members.standing(self._lease, self._keys, node)
+
+    async def inbox_dropped(self, membership: Membership) -> int:
+        return await members.inbox_dropped(self._lease, self._keys, membership)
+
+    async def enter(self, membership: Membership, facts: NodeFacts) -> int:
+        return await members.enter(self._lease, self._clock, membership, facts)
+
+    async def leave(self, membership: Membership) -> None:
+        await members.leave(self._lease, membership)
+
+    async def renew(self, membership: Membership, facts: NodeFacts) -> tuple[Lease, ...]:
+        asked_at = self._clock.steady()
+        renewed = await members.renew(self._lease, self._clock, membership, facts)
+        jump_s = self._clock.learn(renewed.store_time, asked_at)
+        if jump_s and await members.set_clock(self._lease, renewed.clock_offset, jump_s):
+            log.error("the clock of the store's server jumped by %+.1f s: corrected, but look after it", jump_s)
+        return renewed.leases
+
+    async def fence(self, membership: Membership, lease: Lease) -> bool:
+        return await members.fence(self._lease, membership, lease)
+
+    async def reap(self, membership: Membership, sessions_max: int) -> int:
+        return await queries.reap(self._commits, self._clock.given, membership, sessions_max)
+
+    # Writing and reading ---------------------------------------------------------------------------------------------
+
+    async def commit(self, membership: Membership, number: int, operations: Sequence[Operation]) -> tuple[Result, ...]:
+        bytes_max = self._settings.inbox_bytes_max
+        results = await commits.commit(self._commits, self._clock.given, membership, number, operations, bytes_max)
+        self._standing.confirmed(number)
+        return results
+
+    async def load(self) -> Snapshot:
+        return await queries.load(self._reads, self._clock.given)
+
+    async def read_queue(
+        self, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int
+    ) -> tuple[QueueEntry, ...]:
+        return await queries.read_queue(self._reads, client_id, incarnation, after, messages_max, bytes_max)
+
+    async def read_retained(self, topics: Sequence[str]) -> tuple[RetainedMessage, ...]:
+        return await queries.read_retained(self._reads, self._clock.given, topics)
+
+    async def kept(self) -> Kept:
+        return await queries.kept(self._reads)
+
+    async def due(self) -> Due:
+        return await queries.due(self._commits, self._clock.given, self._standing.node)
+
+    async def read_policy(self, known_revision: int) -> bytes | None:
+        return await self._policy.read(self._reads, known_revision)
+
+    # Among nodes -----------------------------------------------------------------------------------------------------
+
+    async def follow(self, membership: Membership, positions: Positions, wait_s: float) -> News:
+        return await streams.follow(self._follow, self._keys, membership, positions, wait_s)
+
+    async def post(self, membership: Membership, posts: Sequence[Post]) -> None:
+        await streams.post(self._reads, membership, posts, self._settings.inbox_bytes_max)
+
+    async def command(self, membership: Membership, node: str, token: int, command: Command) -> None:
+        await streams.command(self._reads, membership, node, token, command)
+
+    async def report(self, membership: Membership, position: int, origins: Sequence[str]) -> None:
+        await streams.report(self._reads, membership, position, origins)

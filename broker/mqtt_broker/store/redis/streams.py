@@ -1,0 +1,323 @@
+"""Following the feed, the own inbox and the own orders; writing to inboxes and orders of others.
+
+Knows how entries are laid out (the head of scripts/streams.lua) and what is forgotten when; does not know what a node
+does with an entry. What is not understood stops the node: it was written by a newer version, or is not ours.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from mqtt_api.store_keys import StoreKeys
+from mqtt_broker.store.cluster import (
+    Applied,
+    Backlog,
+    Change,
+    Command,
+    ControlEntry,
+    Delivery,
+    Drain,
+    Evict,
+    Evicted,
+    FeedEntry,
+    FeedLost,
+    Forwarded,
+    GroupBacklog,
+    InboxEntry,
+    News,
+    NodeEntered,
+    NodeLeft,
+    PolicyWritten,
+    Positions,
+    Post,
+    RetainedChanged,
+    SessionEnded,
+    SessionOwned,
+    SessionSubscribed,
+    SessionUnsubscribed,
+    Stored,
+)
+from mqtt_broker.store.encoding import decode_details, decode_subscription, encode
+from mqtt_broker.store.ports import Forward, Membership, StoreMismatch
+from mqtt_broker.store.redis.connection import CALL_S_MAX, Connection
+from mqtt_broker.store.redis.entries import body, decode_body, decode_entry
+from mqtt_broker.store.redis.script import script
+from mqtt_broker.store.redis.wire import Argument, Reply
+
+ENTRIES_PER_ANSWER_MAX = 64  # of each stream; a batch is one entry, so that is thousands of messages
+POST_BYTES_PER_CALL_MAX = 4 * 1024 * 1024
+SEQUENCE_BITS = 20  # of a control position: ids are milliseconds and a sequence within
+
+_LIBRARY = ("names", "streams", "nodes")
+_ACKNOWLEDGE = script("acknowledge", *_LIBRARY, "acknowledge", flags="allow-oom")
+_POST = script("post", *_LIBRARY, "post")
+_COMMAND = script("command", *_LIBRARY, "command", flags="allow-oom")
+
+_array: Callable[[bytes], list[Any]] = msgspec.msgpack.Decoder(list[Any]).decode
+_decode_forward = msgspec.msgpack.Decoder(Forward).decode
+
+# What a reply or an entry of another shape raises on its way through the decoders.
+_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration, msgspec.MsgspecError)
+
+
+# Follow --------------------------------------------------------------------------------------------------------------
+
+
+async def follow(
+    connection: Connection, keys: StoreKeys, membership: Membership, positions: Positions, wait_s: float
+) -> News:
+    """One answer to three questions, as soon as one of them has any. The connection is busy meanwhile."""
+    own = (membership.node, membership.token)
+    names = (keys.feed, f"{keys.data}inbox:{own[0]}:{own[1]}", keys.control(*own))
+    behind = (f"{positions.feed}-0", f"{positions.inbox}-0", _control_id(positions.control))
+    block = ("BLOCK", max(1, int(wait_s * 1000))) if wait_s > 0 else ()  # 0 would be for ever
+    _, reply = await connection.call_and(
+        _ACKNOWLEDGE,
+        (*own, positions.inbox, _control_id(positions.control + 1)),
+        *("XREAD", "COUNT", ENTRIES_PER_ANSWER_MAX, *block, "STREAMS", *names, *behind),
+        timeout_s=wait_s + CALL_S_MAX,
+    )
+    news = _news(names, reply)
+    if news.feed and news.feed[0].position != positions.feed + 1:
+        raise FeedLost(f"the feed begins at {news.feed[0].position}, this node knows it up to {positions.feed}")
+    return news
+
+
+def _news(names: tuple[str, str, str], reply: Reply) -> News:
+    try:
+        streams = {name.decode(): entries for name, entries in reply or ()}
+        feed, inbox, control = (streams.get(name, ()) for name in names)
+        return News(
+            feed=tuple(_feed_entry(id_, fields) for id_, fields in feed),
+            inbox=tuple(_inbox_entry(id_, fields) for id_, fields in inbox),
+            control=tuple(_control_entry(id_, fields) for id_, fields in control),
+        )
+    except _MALFORMED as problem:
+        raise StoreMismatch(f"the store tells what this version does not understand: {problem!r}") from problem
+
+
+class _Frames:
+    """The items of one entry, one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        while self._at < len(self._data):
+            yield self._next()
+
+    def take(self, kind: bytes) -> bytes:
+        """The payload of the next one, which must be of this kind."""
+        found, payload = self._next()
+        if found != kind:
+            raise ValueError(f"{found!r} where {kind!r} must follow")
+        return payload
+
+    def follows(self, kind: bytes) -> bool:
+        return self._data[self._at : self._at + 1] == kind
+
+    def _next(self) -> tuple[bytes, bytes]:
+        start = self._at + 5
+        self._at = start + int.from_bytes(self._data[start - 4 : start], "big")
+        if self._at > len(self._data):
+            raise ValueError("an item is cut short")
+        return self._data[start - 5 : start - 4], self._data[start : self._at]
+
+
+# Feed ----------------------------------------------------------------------------------------------------------------
+
+
+def _feed_entry(id_: bytes, fields: list[bytes]) -> FeedEntry:
+    values = _fields(fields)
+    frames = _Frames(values[b"c"])
+    changes = tuple(_CHANGES[kind](payload, frames) for kind, payload in frames)
+    return FeedEntry(_position(id_), values[b"o"].decode(), changes)
+
+
+def _subscribed(payload: bytes, frames: _Frames) -> Change:
+    client_id, incarnation, epoch, owner, expiry, count = _array(payload)
+    facts = decode_details(frames.take(b"d")).facts
+    return SessionSubscribed(
+        client_id=client_id,
+        incarnation=incarnation,
+        epoch=epoch,
+        owner=owner or None,
+        expiry_interval_s=expiry,
+        facts=facts,
+        subscriptions=tuple(decode_subscription(frames.take(b"u")) for _ in range(count)),
+    )
+
+
+def _owned(payload: bytes, frames: _Frames) -> Change:
+    client_id, incarnation, epoch, owner, expiry = _array(payload)
+    return SessionOwned(
+        client_id=client_id,
+        incarnation=incarnation,
+        epoch=epoch,
+        owner=owner or None,
+        expiry_interval_s=expiry,
+        facts=decode_details(frames.take(b"d")).facts,
+    )
+
+
+def _unsubscribed(payload: bytes, _: _Frames) -> Change:
+    client_id, incarnation, *pairs = _array(payload)
+    keys = tuple((filter_, group or None) for filter_, group in zip(pairs[::2], pairs[1::2], strict=True))
+    return SessionUnsubscribed(client_id=client_id, incarnation=incarnation, keys=keys)
+
+
+def _ended(payload: bytes, _: _Frames) -> Change:
+    client_id, incarnation = _array(payload)
+    return SessionEnded(client_id=client_id, incarnation=incarnation)
+
+
+def _retained(payload: bytes, _: _Frames) -> Change:
+    topic, is_set = _array(payload)
+    return RetainedChanged(topic=topic, is_set=bool(is_set))
+
+
+def _group_backlog(payload: bytes, _: _Frames) -> Change:
+    group, filter_ = _array(payload)
+    return GroupBacklog(group=group, filter=filter_)
+
+
+def _policy_written(payload: bytes, _: _Frames) -> Change:
+    return PolicyWritten(revision=int(payload))
+
+
+def _entered(payload: bytes, _: _Frames) -> Change:
+    token, node = payload.decode().split(" ", 1)
+    return NodeEntered(node=node, token=int(token))
+
+
+def _left(payload: bytes, _: _Frames) -> Change:
+    token, node = payload.decode().split(" ", 1)
+    return NodeLeft(node=node, token=int(token))
+
+
+_CHANGES: dict[bytes, Callable[[bytes, _Frames], Change]] = {
+    b"S": _subscribed,
+    b"O": _owned,
+    b"U": _unsubscribed,
+    b"E": _ended,
+    b"R": _retained,
+    b"G": _group_backlog,
+    b"P": _policy_written,
+    b"N": _entered,
+    b"L": _left,
+}
+
+
+# Inbox ---------------------------------------------------------------------------------------------------------------
+
+
+def _inbox_entry(id_: bytes, fields: list[bytes]) -> InboxEntry:
+    return InboxEntry(_position(id_), tuple(_deliveries(_Frames(_fields(fields)[b"c"]))))
+
+
+def _deliveries(frames: _Frames) -> Iterator[Delivery]:
+    for kind, payload in frames:
+        if kind == b"m":
+            message = decode_body(payload)
+            yield Forwarded(message, _decode_forward(frames.take(b"f")))
+            while frames.follows(b"f"):  # the same message for more of them
+                yield Forwarded(message, _decode_forward(frames.take(b"f")))
+        elif kind == b"s":
+            client_id, incarnation, sequence = _array(payload)
+            entry = decode_entry(sequence, frames.take(b"e")) if frames.follows(b"e") else None
+            yield Stored(client_id, incarnation, sequence, entry)
+        elif kind == b"b":
+            group, filter_ = _array(payload)
+            yield Backlog(group, filter_)
+        else:
+            raise ValueError(f"an inbox item of kind {kind!r}")
+
+
+# Control -------------------------------------------------------------------------------------------------------------
+
+
+def _control_entry(id_: bytes, fields: list[bytes]) -> ControlEntry:
+    kind, payload = fields
+    return ControlEntry(_control_position(id_), _COMMANDS[kind](payload))
+
+
+def _evict(payload: bytes) -> Command:
+    client_id, epoch, node, token = _array(payload)
+    return Evict(client_id, epoch, (node, token))
+
+
+_COMMANDS: dict[bytes, Callable[[bytes], Command]] = {
+    b"evict": _evict,
+    b"evicted": lambda payload: Evicted(*_array(payload)),
+    b"applied": lambda payload: Applied(*_array(payload)),
+    b"drain": lambda _: Drain(),
+}
+
+
+def _written(command: Command) -> tuple[str, bytes]:
+    """Kind and payload, as in the head of scripts/streams.lua."""
+    match command:
+        case Evict(client_id, epoch, (node, token)):
+            return "evict", encode((client_id, epoch, node, token))
+        case Evicted(client_id, epoch):
+            return "evicted", encode((client_id, epoch))
+        case Applied(node, token, position):
+            return "applied", encode((node, token, position))
+        case Drain():
+            return "drain", b""
+
+
+# Ids and fields ------------------------------------------------------------------------------------------------------
+
+
+def _fields(fields: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(fields[::2], fields[1::2], strict=True))
+
+
+def _position(id_: bytes) -> int:
+    return int(id_.partition(b"-")[0])
+
+
+def _control_position(id_: bytes) -> int:
+    """Ids are the server's, so that an operator can write there too; as one integer they keep their order."""
+    milliseconds, _, sequence = id_.partition(b"-")
+    return int(milliseconds) << SEQUENCE_BITS | int(sequence)
+
+
+def _control_id(position: int) -> str:
+    return f"{position >> SEQUENCE_BITS}-{position & (1 << SEQUENCE_BITS) - 1}"
+
+
+# Tell others ---------------------------------------------------------------------------------------------------------
+
+
+async def post(connection: Connection, membership: Membership, posts: Sequence[Post], inbox_bytes_max: int) -> None:
+    """Append to inboxes; `inbox_bytes_max` bounds each, and counts for whoever is over it there."""
+    head: tuple[Argument, ...] = (membership.node, membership.token, inbox_bytes_max)
+    args, size = list(head), 0
+    for one in posts:
+        message, forward = body(one.message), encode(one.forward)
+        if size and size + len(message) + len(forward) > POST_BYTES_PER_CALL_MAX:
+            await connection.call(_POST, args)
+            args, size = list(head), 0
+        args += (one.forward.node, one.forward.token, message, forward)
+        size += len(message) + len(forward)
+    if size:
+        await connection.call(_POST, args)
+
+
+async def command(connection: Connection, membership: Membership, node: str, token: int, order: Command) -> None:
+    await connection.call(_COMMAND, (membership.node, membership.token, *_written(order), node, token))
+
+
+async def report(connection: Connection, membership: Membership, position: int, origins: Sequence[str]) -> None:
+    """To whoever holds each name now: a node that joined anew waits for nothing that its former self wrote."""
+    order = Applied(membership.node, membership.token, position)
+    nodes: list[Argument] = []
+    for origin in dict.fromkeys(origins):
+        if origin:  # else an operator, who has no control stream
+            nodes += (origin, "")
+    if nodes:
+        await connection.call(_COMMAND, (membership.node, membership.token, *_written(order), *nodes))

@@ -1,0 +1,47 @@
+"""Nodes for the tests of this folder. One open trio serves them all; tests with wishes of their own start one."""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.nodes.trio import Trio
+from mqtt_api.policy import Policy
+from mqtt_broker.wire.packets import ProtocolVersion
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
+    """Three open nodes; each test uses names of its own (`unique`) and ends no node."""
+    with Trio(tmp_path_factory.mktemp("trio")) as running:
+        yield running
+
+
+@pytest.fixture
+def start_trio(tmp_path: Path) -> Iterator[Callable[..., Trio]]:
+    """Start nodes that end with the test; by default open ones."""
+    with ExitStack() as ends:
+
+        def start(policy: Policy | None = None, **options: Any) -> Trio:
+            return ends.enter_context(Trio(tmp_path / "trio", policy, **options))
+
+        yield start
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> str:
+    """A name that no other test uses: for client ids and first topic levels."""
+    return f"{re.sub('[^a-z]', '', request.node.name.lower())[5:20]}{next(_numbers)}"
+
+
+@pytest.fixture(params=[ProtocolVersion.V3_1_1, ProtocolVersion.V5], ids=["v3.1.1", "v5"])
+def version(request: pytest.FixtureRequest) -> ProtocolVersion:
+    """The same behaviour in both versions of the protocol."""
+    chosen: ProtocolVersion = request.param
+    return chosen

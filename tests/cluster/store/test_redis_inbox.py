@@ -1,0 +1,154 @@
+"""What batches put into other nodes' inboxes and orders, within bounds."""
+
+from cluster.store.cluster import Cluster, Peer, peer
+from cluster.store.servers import RedisWorld
+from mqtt_broker.session.session import QueueBounds
+from mqtt_broker.store.cluster import Backlog, Evict, Forwarded, Stored
+from mqtt_broker.store.ports import Accept, Accepted, Claimed, GroupTarget
+from mqtt_broker.wire.packets import Properties, Will
+from unit.mqtt_broker.store.harness import SHARED, WILL, claim, message, subscribe, to
+
+WIDE = QueueBounds(messages_max=1_000, bytes_max=1_000_000, overflow="DropOldest")
+
+
+def dropped(world: RedisWorld, node: str) -> int:
+    """Messages that found no room in a node's inbox."""
+    return int(world.server.execute("HGET", f"{world.keys.data}node:{node}", "dropped_transient") or 0)
+
+
+class TestInbox(Cluster):
+    async def test_an_entry_is_announced_to_the_node_its_session_is_connected_to(self, near: Peer, far: Peer) -> None:
+        record = await far.claim()
+        await near.do(Accept(message=message(b"1"), targets=(to(record, 1, retain=True, identifiers=(7,)),)))
+        (told,) = await far.deliveries()
+        (entry,) = await far.queue(record)
+        assert told == Stored(client_id="a", incarnation=record.incarnation, sequence=1, entry=entry)
+        assert (entry.retain, entry.identifiers) == (True, (7,))
+        assert await near.deliveries() == ()
+
+    async def test_a_large_entry_is_announced_without_its_message(self, near: Peer, far: Peer) -> None:
+        record = await far.claim()
+        await near.do(Accept(message=message(b"1" * 1_024), targets=(to(record),)))
+        assert await far.deliveries() == (
+            Stored(client_id="a", incarnation=record.incarnation, sequence=1, entry=None),
+        )
+
+    async def test_nobody_is_told_of_entries_of_own_or_offline_sessions(self, near: Peer, far: Peer) -> None:
+        own, gone = await near.claim("a"), await far.claim("b")
+        await far.store.leave(far.membership)
+        await near.commit(Accept(message=message(), targets=(to(own), to(gone))))
+        assert await near.deliveries() == ()
+        await peer_again(far)
+        assert await far.deliveries() == ()
+
+    async def test_a_batch_is_one_entry_of_an_inbox_in_the_order_of_its_operations(self, near: Peer, far: Peer) -> None:
+        a, b = await far.claim("a"), await far.claim("b")
+        await near.commit(*[Accept(message=message(bytes([n])), targets=(to(a), to(b))) for n in range(3)])
+        told = await far.deliveries()
+        assert far.inbox == 1
+        assert [(each.client_id, each.sequence) for each in told if isinstance(each, Stored)] == [
+            ("a", 1),
+            ("b", 1),
+            ("a", 2),
+            ("b", 2),
+            ("a", 3),
+            ("b", 3),
+        ]
+
+    async def test_copies_for_transient_sessions_elsewhere_are_forwarded(self, near: Peer, far: Peer) -> None:
+        forward = far.forward()
+        result = await near.do(Accept(message=message(b"1"), forwards=(forward,)))
+        assert result == Accepted()
+        assert await far.deliveries() == (Forwarded(message=message(b"1"), forward=forward),)
+
+    async def test_what_is_forwarded_to_a_token_that_is_over_goes_nowhere(
+        self, near: Peer, far: Peer, world: RedisWorld
+    ) -> None:
+        forward = far.forward()
+        again = await peer(world, "far")
+        await near.do(Accept(message=message(b"1"), forwards=(forward,)))
+        assert await again.deliveries() == ()
+        await near.do(Accept(message=message(b"1"), forwards=(again.forward(),)))
+        assert len(await again.deliveries()) == 1
+
+    async def test_members_nodes_are_woken_once_a_batch_the_own_one_too(self, near: Peer, far: Peer) -> None:
+        record = await near.claim()
+        await near.do(subscribe(record, SHARED))
+        group = GroupTarget(group="crew", filter="work/#", wakes=("far", "near", "gone"))
+        await near.commit(*[Accept(message=message(), groups=(group,)) for _ in range(2)])
+        told = (Backlog(group="crew", filter="work/#"),)
+        assert await far.deliveries() == told
+        assert await near.deliveries() == told
+
+    async def test_a_full_inbox_takes_no_copies_for_transient_sessions_and_counts_them(
+        self, near: Peer, far: Peer, world: RedisWorld
+    ) -> None:
+        for _ in range(3):
+            await near.do(Accept(message=message(b"x" * 1_500), forwards=(far.forward(),)))
+        assert len(await far.deliveries()) == 2
+        assert dropped(world, "far") == 1
+        await far.deliveries()  # tells the store that those were read
+        await near.do(Accept(message=message(b"x" * 1_500), forwards=(far.forward(),)))
+        assert len(await far.deliveries()) == 1
+        assert dropped(world, "far") == 1
+
+    async def test_a_full_inbox_still_tells_of_stored_entries_once_a_batch_and_session(
+        self, near: Peer, far: Peer
+    ) -> None:
+        """Without the entry: who reads the queue from there finds all."""
+        record = await far.claim(bounds=WIDE)
+        await near.commit(*[Accept(message=message(b"x" * 900), targets=(to(record),)) for _ in range(10)])
+        told = [(each.sequence, each.entry is None) for each in await far.deliveries() if isinstance(each, Stored)]
+        assert told == [(1, False), (2, False), (3, False), (10, True)]
+
+    async def test_an_inbox_is_repeated_until_it_was_read(self, near: Peer, far: Peer) -> None:
+        await near.do(Accept(message=message(b"1"), forwards=(far.forward(),)))
+        first = await far.deliveries()
+        far.inbox = 0
+        assert await far.deliveries() == first
+        assert await far.deliveries() == ()
+
+
+class TestEviction(Cluster):
+    async def test_a_claim_evicts_the_owner_on_another_node(self, near: Peer, far: Peer) -> None:
+        old = await near.claim()
+        result = await far.do(claim())
+        assert isinstance(result, Claimed)
+        told = (result.previous_owner, result.previous_token, result.previous_epoch)
+        assert told == ("near", near.membership.token, old.epoch)
+        claimant = ("far", far.membership.token)
+        assert await near.commands() == (Evict(client_id="a", epoch=old.epoch, claimant=claimant),)
+        assert await far.commands() == ()
+
+    async def test_a_claim_on_the_same_node_evicts_nobody(self, near: Peer) -> None:
+        old = await near.claim()
+        result = await near.do(claim())
+        assert isinstance(result, Claimed)
+        assert (result.previous_owner, result.previous_epoch) == ("near", old.epoch)
+        assert await near.commands() == ()
+
+    async def test_an_owner_whose_token_is_over_is_not_waited_for(
+        self, near: Peer, far: Peer, world: RedisWorld
+    ) -> None:
+        await near.claim()
+        await near.store.leave(near.membership)
+        result = await far.do(claim())
+        assert isinstance(result, Claimed)
+        assert (result.present, result.previous_owner, result.previous_token) == (True, None, 0)
+
+    async def test_the_connection_of_an_owner_whose_token_is_over_counts_as_broken(self, near: Peer, far: Peer) -> None:
+        """So a will without delay is owed [MQTT-3.1.2-8], one with a delay is cancelled [MQTT-3.1.3-9]."""
+        slow = Will("state/a", b"gone", 1, retain=False, properties=Properties(will_delay_interval=9))
+        await near.claim("a", will=WILL)
+        await near.claim("b", will=slow)
+        await near.claim("transient", expiry_interval_s=0)
+        await near.store.leave(near.membership)
+        results = await far.commit(claim("a"), claim("b"), claim("transient"))
+        found = [(each.present, each.lapsed_will) for each in results if isinstance(each, Claimed)]
+        assert found == [(True, WILL), (True, None), (False, None)]
+
+
+async def peer_again(node: Peer) -> None:
+    """The node joins again and reads from the beginning."""
+    node.membership = await node.store.join(node.membership.node, "world-1")
+    node.number = node.inbox = node.control = 0

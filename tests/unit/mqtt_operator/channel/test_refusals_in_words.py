@@ -1,0 +1,80 @@
+"""What the store refuses reaches people as a sentence with the place and the next step, and never with a password."""
+
+from pathlib import Path
+
+import pytest
+import redis
+from redis.sentinel import MasterNotFoundError
+
+from mqtt_api.node_settings import RedisSettings, RedisTLSSettings
+from mqtt_operator.channel.connection import (
+    connect,
+    explain,
+    explained,
+    split_address,
+)
+from mqtt_operator.channel.policy import PART_BYTES_MAX, cut
+from mqtt_operator.channel.terms import SharedStoreError, StoreAwayError
+
+SETTINGS = RedisSettings(addresses=("redis:6379",), key_prefix="p")
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "passes_by_itself"),
+    [
+        (redis.ConnectionError("refused"), "does not answer", True),
+        (redis.TimeoutError("slow"), "does not answer", True),
+        (OSError("no route"), "does not answer", True),
+        (redis.AuthenticationError("WRONGPASS"), "does not let us in", False),
+        (redis.exceptions.NoPermissionError("NOPERM"), "does not let us in", False),
+        (redis.exceptions.OutOfMemoryError("OOM"), "is full", True),
+        (redis.ReadOnlyError("READONLY"), "is a replica", True),
+        (MasterNotFoundError("none"), "know no primary", True),
+        (redis.ResponseError("ERR what"), "answered with an error", True),
+    ],
+)
+def test_each_refusal_has_its_words(error: Exception, words: str, passes_by_itself: bool) -> None:
+    told = explain(error, SETTINGS)
+    assert words in told.what
+    assert "redis:6379" in told.where
+    assert told.to_do
+    assert isinstance(told, StoreAwayError) is passes_by_itself
+
+
+def test_what_a_server_says_cannot_steer_a_terminal() -> None:
+    assert "\x1b" not in str(explain(redis.ResponseError("\x1b[2J"), SETTINGS))
+
+
+def test_our_own_bugs_are_not_explained_away() -> None:
+    with pytest.raises(ZeroDivisionError), explained(SETTINGS):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("field", ["password", "ca"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, field: str) -> None:
+    missing = str(tmp_path / "missing")
+    settings = RedisSettings(
+        addresses=("redis:6379",),
+        key_prefix="p",
+        password_file=missing if field == "password" else None,
+        tls=RedisTLSSettings(ca_files=(missing,)) if field == "ca" else None,
+    )
+    with pytest.raises(SharedStoreError) as refused:
+        connect(settings)
+    assert missing in refused.value.where
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"), [("redis:6379", ("redis", 6379)), ("[::1]:7", ("::1", 7)), ("10.0.0.1:8", ("10.0.0.1", 8))]
+)
+def test_an_address_is_a_host_and_a_port(address: str, expected: tuple[str, int]) -> None:
+    assert split_address(address) == expected
+
+
+@pytest.mark.parametrize("size", [0, 1, PART_BYTES_MAX, PART_BYTES_MAX + 1, 3 * PART_BYTES_MAX])
+def test_parts_are_bounded_and_make_up_the_document(size: int) -> None:
+    document = bytes(size)
+    parts = list(cut(document))
+    assert b"".join(parts) == document
+    assert len(parts) >= 1
+    assert all(len(part) <= PART_BYTES_MAX for part in parts)
