@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from mqtt_broker.node import log as logs
-from mqtt_broker.node.node import Node, StartError
+from mqtt_broker.node.node import EndedError, Node, StartError
 from mqtt_broker.settings import SettingsError, read_settings
 from mqtt_broker.store.ports import StoreError
 
@@ -34,7 +34,7 @@ def main() -> int:
     logs.set_up(settings.node, settings.log_level, settings.log_format)
     try:
         _run(arguments.settings, stop_on_stdin_eof=arguments.stop_on_stdin_eof)
-    except (StartError, StoreError, SettingsError) as problem:
+    except (StartError, EndedError, StoreError, SettingsError) as problem:
         log.critical("%s", problem, extra={"event": "node.failed", "fields": {"problem": str(problem)}})
         return EXIT_FAILED
     return 0

@@ -14,7 +14,7 @@ Semantics
 """
 
 from mqtt_api.client_ids import client_id_allowed
-from mqtt_api.policy_document import decode_policy, encode_policy
+from mqtt_api.policy_document import PolicyDecoder, decode_policy, encode_policy
 from mqtt_api.policy_values import (
     NO_LIMITS,
     Activity,
@@ -47,6 +47,7 @@ __all__ = [
     "ScramVerifier",
     "Principal",
     "Policy",
+    "PolicyDecoder",
     "Facts",
     "Step",
     "Decision",

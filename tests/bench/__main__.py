@@ -38,7 +38,8 @@ def _measure(arguments: argparse.Namespace) -> int:
     unknown = [name for name in arguments.workload if name not in workloads.BY_NAME]
     if unknown:
         raise PeerError(f"no workload is called {', '.join(unknown)}; --list shows them all")
-    chosen = [workloads.BY_NAME[name] for name in arguments.workload or workloads.BY_NAME]
+    everything = workloads.CLUSTER if arguments.cluster else workloads.ALONE
+    chosen = [workloads.BY_NAME[name] for name in arguments.workload] or list(everything)
     contestants = _contestants(arguments)
     rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
     budget = _budget(arguments)
@@ -78,7 +79,7 @@ def _contestants(arguments: argparse.Namespace) -> list[Peer]:
         if missing:
             raise PeerError(f"not installed: {', '.join(missing)}; add " + " ".join(f"--install {m}" for m in missing))
         return named + others
-    return [peer for peer in peers.ALL if peer.installed()] + others
+    return [peer for peer in (peers.CLUSTERS if arguments.cluster else peers.ALL) if peer.installed()] + others
 
 
 def _peer(name: str) -> Peer:
@@ -95,7 +96,8 @@ def _write(path: Path, text: str) -> None:
 
 def _catalogue() -> str:
     lines = ["workloads:", *(f"  {w.name:20} {w.title}" for w in workloads.BY_NAME.values()), "peers:"]
-    lines += [f"  {p.name:20} {'installed' if p.installed() else f'--install {p.name}'}" for p in peers.ALL]
+    every = peers.BY_NAME.values()
+    lines += [f"  {p.name:20} {'installed' if p.installed() else f'--install {p.name}'}" for p in every]
     return "\n".join(lines)
 
 
@@ -104,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("workload", nargs="*", help="default: all of them")
     parser.add_argument("--list", action="store_true", help="show workloads and peers")
     parser.add_argument("--quick", action="store_true", help="one short round, 1,000 connections: a look, no figures")
+    parser.add_argument(
+        "--cluster", action="store_true", help="what crosses nodes: several of this broker on one Redis"
+    )
     parser.add_argument("--rounds", type=_positive, help=f"default {ROUNDS}, quick {QUICK_ROUNDS}")
     parser.add_argument("--seconds", type=float, help="length of each measurement")
     parser.add_argument("--connections", type=_positive, help=f"idle ones; default {Budget.connections:,}")

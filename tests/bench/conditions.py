@@ -19,10 +19,6 @@ def describe(peers: Sequence[Peer], budget: Budget, rounds: int, cores: tuple[in
         "on whatever cores the system chose" if cores[0] is None else f"on core {cores[0]}, driver on core {cores[1]}"
     )
     version = "5.0" if budget.version == 5 else "3.1.1"
-    machine = (
-        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores, {_memory_gib()}, "
-        f"{platform.system()} {platform.release()}; load average at the start {os.getloadavg()[0]:.1f}"
-    )
     method = (
         f"{rounds} rounds, peers in turns, broker {placed}, loopback; measured {budget.measure_s:g} s "
         f"(sparse {budget.sparse_s:g} s) after {budget.warm_s:g} s; median (lowest-highest)"
@@ -41,7 +37,14 @@ def describe(peers: Sequence[Peer], budget: Budget, rounds: int, cores: tuple[in
     )
     software = f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}; MQTT {version} unless a row says otherwise"
     setups = [f"{peer.title} {peer.version()}: {peer.conditions()}" for peer in peers]
-    return [machine, software, method, checks, rates, shape, *setups]
+    return [machine(), software, method, checks, rates, shape, *setups]
+
+
+def machine() -> str:
+    return (
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores, {_memory_gib()}, "
+        f"{platform.system()} {platform.release()}; load average now {os.getloadavg()[0]:.1f}"
+    )
 
 
 def _processor() -> str:

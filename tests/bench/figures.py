@@ -23,6 +23,7 @@ class Result:
     """One measurement. `count` messages delivered (or connections made) within `seconds` of measuring.
 
     `sent` counts the deliveries that were due, the faults those that went wrong: both with the warm-up.
+    `store_cpu_s`: what the store that nodes share used, beside `cpu_s`; None = none, or not measured.
     `driver_share` is the driver's own use of its core, `stall_ms` the longest time a steady stream stood still.
     `problem` is set when the run broke: then figures mean nothing.
     """
@@ -30,6 +31,7 @@ class Result:
     count: int = 0
     seconds: float = 0.0
     cpu_s: float = 0.0
+    store_cpu_s: float | None = None
     driver_share: float = 0.0
     sent: int = 0
     lost: int = 0
@@ -52,6 +54,11 @@ class Result:
     def cpu_us(self) -> float | None:
         """Broker CPU per delivered message, microseconds; None where nothing was counted."""
         return self.cpu_s / self.count * 1e6 if self.count and self.seconds else None
+
+    @property
+    def store_us(self) -> float | None:
+        """The same of the store that nodes share."""
+        return self.store_cpu_s / self.count * 1e6 if self.store_cpu_s is not None and self.count else None
 
     @property
     def busy(self) -> float | None:
@@ -95,6 +102,10 @@ class Summary:
     @property
     def cpu_us(self) -> Spread | None:
         return spread([result.cpu_us for result in self.results])
+
+    @property
+    def store_us(self) -> Spread | None:
+        return spread([result.store_us for result in self.results])
 
     @property
     def busy(self) -> Spread | None:

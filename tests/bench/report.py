@@ -11,6 +11,7 @@ HEADINGS = (
     "per second",
     "busy cores",
     "CPU µs each",
+    "store µs each",
     "ratio",
     "p50 µs",
     "p99 µs",
@@ -45,6 +46,7 @@ def _row(name: str, summary: Summary, rank: str, reference: Spread | None) -> tu
         _rate(summary),
         spread_text(summary.busy),
         spread_text(summary.cpu_us),
+        spread_text(summary.store_us),
         "" if against is None else f"{against:.2f}",
         spread_text(summary.p50_us),
         spread_text(summary.p99_us),
@@ -98,9 +100,10 @@ def plain(sections: Sequence[Section], conditions: Sequence[str]) -> str:
 
 
 def markdown(sections: Sequence[Section], conditions: Sequence[str]) -> str:
-    lines = ["| workload | " + " | ".join(HEADINGS) + " |", "| --- " * (len(HEADINGS) + 1) + "|"]
-    for section in sections:
-        lines += [f"| {section.title} | " + " | ".join(row) + " |" for row in rows(section)]
+    table = [(section.title, row) for section in sections for row in rows(section)]
+    used = [column for column in range(len(HEADINGS)) if any(row[column] for _, row in table)]
+    lines = ["| workload | " + " | ".join(HEADINGS[c] for c in used) + " |", "| --- " * (len(used) + 1) + "|"]
+    lines += [f"| {title} | " + " | ".join(row[c] for c in used) + " |" for title, row in table]
     return "\n".join([*lines, "", "Conditions:", "", *(f"- {line}" for line in conditions), ""])
 
 

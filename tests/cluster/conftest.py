@@ -16,8 +16,10 @@ from cluster.chaos.stores import OneRedis
 from cluster.chaos.terms import Terms
 from cluster.chaos.world import World
 from support.redis_server import redis_binary
+from support.waiting import eventually
 
 NODES = ("node-0", "node-1", "node-2")
+ENTRY_S_MAX = 20.0
 StartCluster = Callable[..., World]
 
 
@@ -48,10 +50,10 @@ class Stage:
         self._stays: list[asyncio.Task[None]] = []
 
     async def enter(self, spec: Spec, node: str) -> Device:
-        """Connect and subscribe at this node, and stay from then on."""
+        """Connect and subscribe at this node, which may be too busy at first, and stay from then on."""
         device = Device(spec, self.scene)
         self.devices.append(device)
-        assert await device.connect(node), f"{spec.client} did not get into {node}"
+        await eventually(lambda: device.connect(node), ENTRY_S_MAX, f"{spec.client} gets into {node}")
         await device.until(lambda: device.is_ready)
         self.keep(device)
         return device

@@ -1,6 +1,7 @@
 """The interleavings that a cluster is most likely to get wrong, each on its own, step by step."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 
 from cluster.chaos.device import Device, Spec
-from cluster.chaos.record import Acknowledged, Received, Sent, only
+from cluster.chaos.record import Acknowledged, Received, Sent, only, publisher_of
 from cluster.chaos.stores import OneRedis
 from cluster.chaos.world import World
 from cluster.conftest import NODES, Stage, StartCluster
@@ -18,11 +19,13 @@ from support.redis_server import redis_binary
 from support.waiting import eventually
 
 PAST_THE_LEASE_S = 8.0
+WITHIN_THE_LEASE_S = 2.0
 IN_FLIGHT = 10
 RETURN_S_MAX = 30.0
 LAST_DUPLICATE_S = 1.0
 SMALL_INBOX_BYTES = 16 * 1024
 BACKLOG = 400
+READERS = 12
 QOS_CYCLE = (1, 2)
 
 SetStage = Callable[[World], Stage]
@@ -53,9 +56,8 @@ def has_all(stage: Stage, client: str) -> bool:
 async def all_arrives(stage: Stage, publisher: Device, *receivers: Device) -> None:
     """Wait until nothing is under way; then for what should not come at all."""
     await eventually(lambda: is_done(publisher), RETURN_S_MAX, "every message is acknowledged")
-    for receiver in receivers:
-        client = receiver.spec.client
-        await eventually(lambda client=client: has_all(stage, client), RETURN_S_MAX, f"{client} has every message")
+    clients = [receiver.spec.client for receiver in receivers]
+    await eventually(lambda: all(has_all(stage, client) for client in clients), RETURN_S_MAX, f"{clients} have all")
     await asyncio.sleep(LAST_DUPLICATE_S)
     assert stage.violations() == []
 
@@ -148,15 +150,16 @@ async def test_a_takeover_with_a_full_inbox_loses_nothing(
     world = await asyncio.to_thread(start_cluster, place)
     stage = set_stage(world)
     receiver = await stage.enter(Spec(client="receiver", subscriptions=(("t", 2),), stays=False), "node-0")
-    await stage.enter(Spec(client="brief", lasts=False, subscriptions=(("t", 1),)), "node-0")
+    brief = await stage.enter(Spec(client="brief", lasts=False, subscriptions=(("t", 1),)), "node-0")
     publisher = await stage.enter(Spec(client="publisher"), "node-1")
     world.nodes["node-0"].pause()
     await publish(publisher, BACKLOG)
     await eventually(lambda: is_done(publisher), what="the backlog is acknowledged while node-0 sleeps")
     world.nodes["node-0"].resume()
-    assert await receiver.connect("node-2"), "the takeover failed"
+    await eventually(lambda: receiver.connect("node-2"), what="the takeover")
     await publish(publisher, IN_FLIGHT)
     await all_arrives(stage, publisher, receiver)
+    assert not has_all(stage, brief.spec.client), "the inbox was not full: nothing was dropped for a transient session"
 
 
 async def test_a_retained_value_that_changes_during_subscribe_is_not_missed(
@@ -173,7 +176,7 @@ async def test_a_retained_value_that_changes_during_subscribe_is_not_missed(
 
     writing = asyncio.create_task(write())
     try:
-        for number in range(12):
+        for number in range(READERS):
             spec = Spec(client=f"reader-{number}", lasts=number % 2 == 0, subscriptions=(("r", 1),))
             await stage.enter(spec, NODES[number % len(NODES)])
     finally:
@@ -181,13 +184,12 @@ async def test_a_retained_value_that_changes_during_subscribe_is_not_missed(
         await asyncio.gather(writing, return_exceptions=True)
     await eventually(lambda: is_done(writer), what="the last value is acknowledged")
     last = only(stage.recorder.events, Sent)[-1].message
-    for number in range(12):
-        seen = values(stage, f"reader-{number}")
-        await eventually(lambda: values(stage, f"reader-{number}")[-1:] == [last], what=f"{last}: {seen[-3:]}")  # noqa: B023
+    readers = [f"reader-{number}" for number in range(READERS)]
+    await eventually(lambda: all(values(stage, reader)[-1:] == [last] for reader in readers), what=f"all have {last}")
     await asyncio.sleep(LAST_DUPLICATE_S)
-    for number in range(12):
-        numbers = [int(name.rpartition(".")[2]) for name in values(stage, f"reader-{number}")]
-        assert numbers == sorted(set(numbers)), f"reader-{number}"
+    for reader in readers:
+        numbers = [publisher_of(name)[1] for name in values(stage, reader)]
+        assert numbers == sorted(set(numbers)), reader
     assert stage.violations() == []
 
 
@@ -214,3 +216,41 @@ async def test_qos_1_for_a_lasting_session_survives_the_nodes_of_both_ends(
     await bursts
     receiver.is_wanted = True
     await all_arrives(stage, publisher, receiver)
+
+
+async def test_while_the_store_is_away_qos_0_goes_on_and_nothing_is_acknowledged(
+    start_cluster: StartCluster, set_stage: SetStage
+) -> None:
+    """Within the lease, among clients of one node. What was held back completes when the store is there again."""
+    world = await asyncio.to_thread(start_cluster)
+    stage = set_stage(world)
+    place = world.place
+    assert isinstance(place, OneRedis)
+    receiver = await stage.enter(Spec(client="receiver", subscriptions=(("t", 2),)), "node-0")
+    publisher = await stage.enter(Spec(client="publisher"), "node-0")
+    place.server.pause()
+    try:
+        first = await publisher.publish("t", 0)
+        await eventually(lambda: first in values(stage, "receiver"), WITHIN_THE_LEASE_S, "QoS 0 arrives")
+        await publisher.publish("t", 1)
+        await asyncio.sleep(1.0)
+        assert not only(stage.recorder.events, Acknowledged), "acknowledged without a store"
+    finally:
+        place.server.resume()
+    await all_arrives(stage, publisher, receiver)
+
+
+async def test_a_store_that_comes_back_empty_serves_nobody(start_cluster: StartCluster, set_stage: SetStage) -> None:
+    """Nobody is told that there are no sessions: everybody is closed out, and nobody gets in."""
+    world = await asyncio.to_thread(start_cluster)
+    stage = set_stage(world)
+    place = world.place
+    assert isinstance(place, OneRedis)
+    client = await stage.enter(Spec(client="client", subscriptions=(("t", 1),)), "node-0")
+    await asyncio.to_thread(place.kill)
+    shutil.rmtree(place.server.folder / "appendonlydir")
+    await asyncio.to_thread(place.restart)
+    await eventually(lambda: client.link is None, RETURN_S_MAX, "the connection is closed")
+    client.is_wanted = False
+    for node in NODES:
+        assert not await client.connect(node), node

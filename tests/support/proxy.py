@@ -101,7 +101,7 @@ class Proxy:
         """Reset all connections. New ones are welcome."""
         self._do(self._cut)
 
-    def refuse(self, refuses: bool) -> None:
+    def refuse(self, refuses: bool = True) -> None:
         """Reset each new connection at once, or stop doing so. Living ones are left alone."""
         self._do(self._set_refusal, refuses)
 

@@ -68,6 +68,10 @@ class RightsCache:
         self._rights[key] = rights  # last in order: used just now
         return rights
 
+    def forget(self, facts: Facts) -> None:
+        """Nobody will ask for these soon. Idempotent."""
+        self._rights.pop(_key(facts), None)
+
 
 def _key(facts: Facts) -> _FactsKey:
     """Every fact: two clients that differ in one may differ in their rights."""

@@ -3,11 +3,17 @@
 Knows plans, targets and the store's answer; does not know who published, or what an acknowledgement looks like.
 """
 
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
 from mqtt_broker.node import groups
 from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.live import LiveSession
+from mqtt_broker.node.outlet import Outlet
 from mqtt_broker.routing.delivery import Plan, Receiver
 from mqtt_broker.session.message import Message
-from mqtt_broker.store.ports import Accept, Accepted, GroupTarget, Marker, Part, Target
+from mqtt_broker.store.ports import Accept, Accepted, GroupTarget, Marker, Part, Result, Target
 
 
 def accept_of(
@@ -17,15 +23,22 @@ def accept_of(
     marker: Marker | None,
     fires_will_of: tuple[str, int] | None = None,
     part: Part | None = None,
+    *,
+    promises_room: bool = False,
 ) -> Accept | None:
-    """What the store must hold before this message is acknowledged; None if nothing: then it is not asked at all."""
-    targets = tuple(target for receiver in plan.receivers if (target := _target(hub, receiver)) is not None)
+    """What the store must hold before this message is acknowledged; None if nothing: then it is not asked at all.
+
+    `promises_room`: outlets that could send it at once keep room for it. Then the caller must `redeem`.
+    """
+    targets = tuple([target for r in plan.receivers if (target := _target(hub, r, promises_room)) is not None])
     queues: tuple[GroupTarget, ...] = ()
     if message.qos:
         queues = tuple(groups.target(hub, match) for match in plan.groups if groups.is_stored(hub, match))
     if message.retain:
         hub.note_retained_planned(message.topic)
     forwards = hub.peers.forwards(plan.receivers) if message.qos else ()
+    if part is not None:
+        part = replace(part, heard=tuple(incarnation for incarnation, _ in _in_memory(hub, plan)))
     if not (targets or queues or forwards or marker or message.retain or fires_will_of):
         return None
     return Accept(
@@ -41,17 +54,51 @@ def accept_of(
     )
 
 
-def _target(hub: Hub, receiver: Receiver) -> Target | None:
+def _in_memory(hub: Hub, plan: Plan) -> Iterator[tuple[int, Receiver]]:
+    """Receivers of QoS 1 and 2 whose copies lie in the memory of this node alone, with the incarnation of each."""
+    for receiver in plan.receivers:
+        session = hub.sessions.get(receiver.client_id)
+        if receiver.qos and session is not None and session.outlet is not None and not session.is_persistent:
+            yield session.incarnation, receiver
+
+
+def _target(hub: Hub, receiver: Receiver, promises_room: bool) -> Target | None:
     session = hub.sessions.get(receiver.client_id)
     if session is None or receiver.qos == 0 or not session.is_persistent:
         return None
+    outlet = session.outlet
+    has_room = promises_room and outlet is not None and outlet.room_stored > 0
+    return target_of(receiver, session, outlet if has_room else None, 1)
+
+
+def target_of(receiver: Receiver, session: LiveSession, promising: Outlet | None, count: int) -> Target:
+    """The queue of this receiver. `promising`: the outlet that keeps room for so many messages."""
+    if promising is not None:
+        promising.promise(count)
     return Target(
         client_id=receiver.client_id,
         incarnation=session.incarnation,
         qos=receiver.qos,
         retain=receiver.retain,
         identifiers=receiver.identifiers,
+        marks_epoch=0 if promising is None else promising.epoch,
     )
+
+
+def redeem(hub: Hub, accept: Accept, result: Result) -> None:
+    """The store has answered: what outlets promised is over, whatever the answer is."""
+    sequences, stale = (result.sequences, result.stale) if isinstance(result, Accepted) else ((), ())
+    for number, target in enumerate(accept.targets):
+        outlet = promising_outlet(hub, target)
+        if outlet is not None:
+            outlet.redeem(1, sequences[number] if sequences else 0, is_stale=target.client_id in stale)
+
+
+def promising_outlet(hub: Hub, target: Target) -> Outlet | None:
+    """The outlet that keeps room for what this target was to get; None: none did, or its connection is over."""
+    session = hub.sessions.get(target.client_id) if target.marks_epoch else None
+    outlet = None if session is None else session.outlet
+    return None if outlet is None or outlet.epoch != target.marks_epoch else outlet
 
 
 def hand_over(hub: Hub, message: Message, plan: Plan, accept: Accept | None, result: Accepted, decisions: int) -> None:
@@ -61,13 +108,16 @@ def hand_over(hub: Hub, message: Message, plan: Plan, accept: Accept | None, res
         sequences = {target.client_id: s for target, s in zip(accept.targets, result.sequences, strict=True)}
         hub.note_evicted(result.evicted)
         hub.drop("overflow", sum(1 for sequence in sequences.values() if not sequence))
-    if message.retain:
+    if message.retain and not hub.peers.follow_feed:  # else it says so, to every node in one order
         if message.payload:
             hub.retained.add(message.topic)
         else:
-            hub.retained.remove(message.topic)  # an empty retained message deletes [MQTT-3.3.1-6]
-            hub.retained_planned.pop(message.topic, None)
-    receivers, matches = plan.receivers, {(match.group, match.filter): match for match in plan.groups}
+            hub.forget_retained(message.topic)  # an empty retained message deletes [MQTT-3.3.1-6]
+    receivers = plan.receivers
+    if result.heard:
+        had = {receiver.client_id for incarnation, receiver in _in_memory(hub, plan) if incarnation in result.heard}
+        receivers = tuple(receiver for receiver in receivers if receiver.client_id not in had)
+    matches = {(match.group, match.filter): match for match in plan.groups}
     if decisions != hub.decisions:
         again = hub.plan(message)
         if again is not None:  # of very many each outlet decides for itself
@@ -76,9 +126,9 @@ def hand_over(hub: Hub, message: Message, plan: Plan, accept: Accept | None, res
             matches = {key: match for match in again.groups if (key := (match.group, match.filter)) in matches}
     hub.deliver(message, receivers, sequences, decisions)
     hub.peers.post(message, receivers)
-    stored = [(target.group, target.filter) for target in accept.groups] if accept is not None else []
-    for key in stored:
-        groups.note_stored(hub, key)
+    stored = {(target.group, target.filter): target.turn for target in accept.groups} if accept is not None else {}
+    for key, turn in stored.items():
+        groups.note_stored(hub, key, turns=not turn)
     for key, match in matches.items():
         if key not in stored:
             groups.deliver(hub, message, match, decisions)

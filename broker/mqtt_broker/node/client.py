@@ -496,7 +496,7 @@ class ClientConnection(asyncio.Protocol):
     def _wait_for_store(self) -> None:
         """Stop reading while too much of what the client sent waits for the store."""
         order = self.order
-        if len(order) > EFFECTS_WAITING_HIGH or order.waiting_bytes > EFFECTS_WAITING_BYTES_HIGH:
+        if order.waiting_packets > EFFECTS_WAITING_HIGH or order.waiting_bytes > EFFECTS_WAITING_BYTES_HIGH:
             self._pause_on("order")
             order.when_below(EFFECTS_WAITING_LOW, EFFECTS_WAITING_BYTES_LOW, lambda: self._pause_off("order"))
 

@@ -8,7 +8,9 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-DropReason = Literal["overflow", "expired", "too_large", "revoked", "no_receiver", "rejected", "invalid_payload", "inbox"]
+DropReason = Literal[
+    "overflow", "expired", "too_large", "revoked", "no_receiver", "rejected", "invalid_payload", "inbox"
+]
 
 
 class Counters:

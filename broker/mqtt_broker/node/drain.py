@@ -6,7 +6,8 @@ its will waits for its return.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+import random
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,30 +20,33 @@ if TYPE_CHECKING:
 log = logging.getLogger("mqtt_broker.drain")
 
 STEP_S = 0.1
-PACED_S_MAX = 15.0  # the grace period of a process is some 30 s by convention, and the last writes need some of it
+PACED_S_MAX = 8.0  # so that a process has left within 15 s, last writes included, however many clients it has
 REBALANCE_S = 5.0  # as long as the figures of the other nodes may be old, and some
+REBALANCE_S_MAX = 600.0  # between two attempts where none of them helped
+HELPED = 0.5  # an attempt helped if less than this part of what was too much is still too much
 SURPLUS_MIN = 10  # fewer connections than these are not worth a reconnect
 
 
 async def send_all_away(hub: "Hub") -> None:
     """Every connection ends, at the pace of the settings where there are other nodes to take them."""
-    clients = list(hub.all_connections)
-    if not hub.peers.follow_feed:
+    clients = [client for client in hub.all_connections if not client.closed]
+    if not hub.peers.follow_feed or hub.is_frozen:  # nobody takes them, or nothing may be said to them
         _send_away(hub, clients)
         return
     per_step = max(1, int(STEP_S * max(hub.settings.drain.connections_per_s, len(clients) / PACED_S_MAX)))
-    for start in range(0, len(clients), per_step):
-        _send_away(hub, clients[start : start + per_step])
-        if start + per_step < len(clients):
+    while clients:
+        _send_away(hub, clients[:per_step])
+        clients = [client for client in hub.all_connections if not client.closed]
+        if clients:
             await asyncio.sleep(STEP_S)
 
 
 def _send_away(hub: "Hub", clients: Iterable["ClientConnection"]) -> None:
     """MQTT 5 clients learn where else to go, if that is known (MQTT 5.0, 4.11)."""
-    reference = hub.peers.reference() if hub.settings.drain.server_reference else None
-    is_leaving = hub.draining and reference is None
-    reason = ReasonCode.SERVER_SHUTTING_DOWN if is_leaving else ReasonCode.USE_ANOTHER_SERVER
     for client in clients:
+        reference = hub.peers.reference() if hub.settings.drain.server_reference else None
+        is_leaving = hub.draining and reference is None
+        reason = ReasonCode.SERVER_SHUTTING_DOWN if is_leaving else ReasonCode.USE_ANOTHER_SERVER
         client.end(reason, planned_stop=True, server_reference=reference)
 
 
@@ -56,14 +60,38 @@ def surplus(own: int, others: Sequence[int], tolerance_percent: int) -> int:
     return beyond if (beyond := int(own - share)) >= SURPLUS_MIN else 0
 
 
+class Patience:
+    """How long to wait before clients are sent away again: longer each time that did not help.
+
+    Where clients go is not this node's to say. If they come back here, because they know no other address, to send
+    them away again would disturb them for nothing. `chance` gives numbers from 0 to 1.
+    """
+
+    def __init__(self, chance: Callable[[], float]) -> None:
+        self._chance = chance
+        self._wait_s = REBALANCE_S
+        self._beyond = 0
+
+    def next_s(self, beyond: int) -> float:
+        """Seconds until the next look, if `beyond` clients are too many now and are sent away."""
+        if beyond and self._beyond and beyond > HELPED * self._beyond:
+            self._wait_s = min(2 * self._wait_s, REBALANCE_S_MAX)
+        elif not beyond:
+            self._wait_s = REBALANCE_S
+        self._beyond = beyond
+        return self._wait_s * (1 + self._chance())  # nodes with too many must not all look at one moment
+
+
 async def follow_balance(hub: "Hub") -> None:
     """Runs for as long as the node: after a scale-out, or the return of a node, some clients move there."""
+    patience, wait_s = Patience(random.random), REBALANCE_S
     while True:
-        await asyncio.sleep(REBALANCE_S)
+        await asyncio.sleep(wait_s)
         settings = hub.settings.rebalance
         if hub.draining or hub.is_frozen or not settings.connections_per_s:
             continue
         beyond = surplus(len(hub.connections), hub.peers.connections(), settings.tolerance_percent)
+        wait_s = patience.next_s(beyond)
         if beyond:
             log.info(
                 "%d connections more than this node's share are sent to others",
@@ -75,6 +103,8 @@ async def follow_balance(hub: "Hub") -> None:
 
 async def _move(hub: "Hub", count: int, per_s: int) -> None:
     for start in range(0, count, per_s):
+        if hub.draining or hub.is_frozen:
+            return
         clients = list(islice(hub.connections.values(), min(per_s, count - start)))
         _send_away(hub, clients)
         await asyncio.sleep(1.0)

@@ -48,9 +48,8 @@ def act(hub: Hub, due: Due) -> None:
             known = hub.sessions.get(record.client_id)
             is_known = known is not None and known.incarnation == record.incarnation
             fire(hub, known if known is not None and is_known else record, record.will)
-    for topic in due.retained_topics:
-        hub.retained.remove(topic)
-        hub.retained_planned.pop(topic, None)
+    for topic in due.retained_topics if not hub.peers.follow_feed else ():
+        hub.forget_retained(topic)
     for expiry in due.expiries:
         session = hub.sessions.get(expiry.client_id)
         if expiry.client_id in hub.connecting:

@@ -4,16 +4,13 @@ A *flow* is what the slow road decided for one connection, topic, QoS and set of
 receives it, in which form. It is kept with the versions it was decided under, and asked again as soon as one of them
 moved: the publisher's rights, the part of the subscription tree its topic falls in, and - where a deny rule
 overlaps a receiver's filter - the policy as a whole. Whatever needs a decision or the store misses, and takes the slow
-road: retained messages, QoS 2, message expiry, shared subscriptions, QoS 1 to sessions that outlive their connection.
+road: retained messages, QoS 2, message expiry, shared subscriptions. QoS 1 to sessions that outlive their connection
+goes its own way (storedlane.py).
 
 Nobody but client.py knows that this exists. tests/unit/mqtt_broker/node/test_fastlane.py feeds the same bytes to both
 roads and demands equal effects.
 """
 
-import sys
-from array import array
-from collections.abc import Sequence
-from struct import Struct as Layout
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -22,15 +19,17 @@ from mqtt_api.node_settings import MQTTSettings
 from mqtt_api.policy import Policy, Rights
 from mqtt_api.topics import TopicError, validate_topic_name
 from mqtt_broker.node import groups
+from mqtt_broker.node.forms import QOS_0, QOS_1, Form, forms_of
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.live import LiveSession
 from mqtt_broker.node.outlet import Delivery, Outlet
-from mqtt_broker.routing.delivery import Receiver
+from mqtt_broker.node.storedlane import Kept, StoredFlow
+from mqtt_broker.routing.delivery import Plan, Receiver
 from mqtt_broker.session.message import Message, from_publish
-from mqtt_broker.wire.codec import decode, encode, read_header
+from mqtt_broker.wire.codec import decode
 from mqtt_broker.wire.errors import Violation
-from mqtt_broker.wire.packets import NO_PROPERTIES, ProtocolVersion, Publish
-from mqtt_broker.wire.primitives import encode_variable_byte_integer
+from mqtt_broker.wire.packets import ProtocolVersion, Publish
+from mqtt_broker.wire.primitives import two_byte_integers
 from mqtt_broker.wire.reasons import ReasonCode
 
 if TYPE_CHECKING:
@@ -41,34 +40,10 @@ SEEN_MAX = 4_096  # topics seen once: a flow is worth its making the second time
 
 RUN_FRAMES_MAX = 10_000  # packets; a read of 256 KiB seldom holds more
 
-QOS_0, QOS_1, PUBACK = 0x30, 0x32, 0x40  # first bytes: no DUP, no RETAIN [MQTT-3.3.1-2]
+PUBACK = 0x40  # first byte
 SMALLEST_PUBLISH_BYTES = 5  # with a topic name of one character
 PUBACK_BYTES = 4
 PUBACK_HEAD = 0x4002  # type and remaining length of the short form, read as one number
-_ID = Layout(">H")
-_ID_BYTES = tuple(_ID.pack(number) for number in range(65_536))
-
-
-class _Form:
-    """One way in which a flow's messages go out, and who gets them so. `verbatim`: the bytes as they came."""
-
-    __slots__ = ("after_id", "first_byte", "identifiers", "qos", "sessions", "topic", "verbatim")
-
-    def __init__(
-        self, qos: int, identifiers: tuple[int, ...], topic: bytes, after_id: bytes, *, verbatim: bool
-    ) -> None:
-        self.qos = qos
-        self.identifiers = identifiers
-        self.first_byte = QOS_1 if qos else QOS_0
-        self.topic = topic
-        self.after_id = after_id
-        self.verbatim = verbatim
-        self.sessions: list[LiveSession] = []
-
-    def head(self, payload_bytes: int) -> bytes:
-        """Everything before the packet id: fixed header and topic name."""
-        rest = len(self.topic) + (2 if self.qos else 0) + len(self.after_id) + payload_bytes
-        return bytes((self.first_byte,)) + encode_variable_byte_integer(rest) + self.topic
 
 
 class _Flow:
@@ -88,6 +63,7 @@ class _Flow:
         "policy",
         "puback",
         "rights",
+        "stored",
         "version",
     )
 
@@ -99,8 +75,9 @@ class _Flow:
         self.version = hub.tree.version_at(self.bucket)
         self.alias_changes = alias_changes
         self.message: Message | None = None
-        self.forms: list[_Form] = []
-        self.as_it_came: _Form | None = None  # the only form, if it is verbatim
+        self.forms: list[Form] = []
+        self.stored: StoredFlow | None = None  # the store is to hold copies: the forms are not used then
+        self.as_it_came: Form | None = None  # the only form, if it is verbatim
         self.puback = (b"\x40\x02", b"")
 
 
@@ -166,7 +143,7 @@ class FastLane:
         self._forward_alone(flow, flow.as_it_came, data, payload)
         return True
 
-    def _forward_alone(self, flow: _Flow, form: _Form, data: bytes, payload: int) -> None:
+    def _forward_alone(self, flow: _Flow, form: Form, data: bytes, payload: int) -> None:
         sent = 0
         for session in form.sessions:
             outlet = session.outlet
@@ -182,10 +159,6 @@ class FastLane:
 
     def _publishes(self, data: bytes, start: int, end: int, first_byte: int) -> int:
         """One run: this packet and those behind it that differ in nothing but packet id and payload."""
-        if self._client.order:  # what came before still waits for the store: this waits behind it
-            return start
-        if first_byte == QOS_1 and self._client.connection.has_open_exchanges:  # [MQTT-3.3.4-7]: it must be counted
-            return start
         extent = _body_of(data, start, end)
         if extent is None:
             return start
@@ -210,9 +183,18 @@ class FastLane:
             flow = self._learn(flows, key, data[start : start + size], was_known=flow is not None)
         if flow is None or flow.message is None:
             return start
+        if flow.stored is not None:
+            return self._run_stored(flow.stored, data, start, topic_end - start, payload - start, size, end)
+        if self._must_wait(first_byte):
+            return start
         if first_byte == QOS_0:
             return self._run_qos0(flow, flow.message, data, start, payload - start, size, end)
         return self._run_qos1(flow, flow.message, data, start, topic_end - start, payload - start, size, end)
+
+    def _must_wait(self, first_byte: int) -> bool:
+        """What came before still waits for the store: this waits behind it. Or it must be counted [MQTT-3.3.4-7]."""
+        client = self._client
+        return bool(client.order) or (first_byte == QOS_1 and client.connection.has_open_exchanges)
 
     def _frames_max(self, flow: _Flow) -> int:
         """How long a run may be, so that every receiver takes it whole; 1 if one of them must queue."""
@@ -265,37 +247,25 @@ class FastLane:
         self, flow: _Flow, template: Message, data: bytes, start: int, id_at: int, payload_at: int, size: int, end: int
     ) -> int:
         """Acknowledge, then forward: the order of the slow road."""
-        head = data[start : start + id_at]
-        between = data[start + id_at + 2 : start + payload_at]
-        ids: list[bytes] = []
-        payloads: list[bytes] = []
-        position, last = start, end - size
-        starts_with = data.startswith
-        if start + size <= last and starts_with(head, start + size):
+        last = end - size
+        if start + size <= last and data.startswith(data[start : start + id_at], start + size):
             last = min(last, start + size * (self._frames_max(flow) - 1))
-        while position <= last and starts_with(head, position) and starts_with(between, position + id_at + 2):
-            packet_id = data[position + id_at : position + id_at + 2]
-            if packet_id == b"\0\0":  # [MQTT-2.2.1-3]: the slow road says so
-                break
-            ids.append(packet_id)
-            payloads.append(data[position + payload_at : position + size])
-            position += size
+        ids, payloads = _alike(data, start, id_at, payload_at, size, last)
         if not ids:
             return start
+        position = start + size * len(ids)
         count, sent = len(ids), 0
         self._hub.counters.other_packets_sent += count
         opening, closing = flow.puback
         self._client.connection.acknowledge(opening + (closing + opening).join(ids) + closing)
         self._client.wrote()
         for form in flow.forms:
-            before = form.head(size - payload_at)
-            frame_bytes = len(before) + len(form.after_id) + size - payload_at + (2 if form.qos else 0)
+            frame_bytes = form.frame_bytes(size - payload_at)
             if form.qos:
-                bodies = [form.after_id + payload for payload in payloads] if form.after_id else payloads
                 for session in form.sessions:
-                    sent += self._send_qos1(template, form, session, before, bodies, frame_bytes, payloads)
+                    sent += self._send_qos1(template, form, session, frame_bytes, payloads)
                 continue
-            before += form.after_id
+            before = form.head(size - payload_at) + form.after_id
             frames = before + before.join(payloads)
             for session in form.sessions:
                 outlet = session.outlet
@@ -308,6 +278,19 @@ class FastLane:
         self._count(count, sent, size - payload_at)
         return position
 
+    def _run_stored(
+        self, flow: StoredFlow, data: bytes, start: int, id_at: int, payload_at: int, size: int, end: int
+    ) -> int:
+        """Also while what came before still waits for the store: the publisher's order holds it back."""
+        most = flow.messages_max(self._client)
+        last = min(end - size, start + size * (most - 1))
+        ids, payloads = _alike(data, start, id_at, payload_at, size, last)
+        if not ids:
+            return start
+        self._count(len(ids), 0, size - payload_at)
+        flow.submit(self._client, ids, payloads)
+        return start + size * len(ids)
+
     def _count(self, received: int, sent: int, payload_bytes: int) -> None:
         """One run: messages that came, copies that went out, each with that much payload."""
         counters = self._hub.counters
@@ -317,28 +300,20 @@ class FastLane:
         counters.payload_bytes_sent += sent * payload_bytes
 
     def _send_qos1(
-        self,
-        template: Message,
-        form: _Form,
-        session: LiveSession,
-        before: bytes,
-        bodies: list[bytes],
-        frame_bytes: int,
-        payloads: list[bytes],
+        self, template: Message, form: Form, session: LiveSession, frame_bytes: int, payloads: list[bytes]
     ) -> int:
         """As many as the window takes at once, which it returns; the rest waits in the outlet like everybody's."""
         outlet = session.outlet
         if outlet is None:
             return 0
-        ids = outlet.begin_forgettable(len(bodies), frame_bytes)
+        ids = outlet.begin_forgettable(len(payloads), frame_bytes)
         if ids:
-            frames = [before + _ID_BYTES[i] + body for i, body in zip(ids, bodies, strict=False)]
-            outlet.forward_qos1(b"".join(frames), frame_bytes)
-        if len(ids) < len(bodies):
+            outlet.forward_qos1(form.frames(ids, payloads), frame_bytes)
+        if len(ids) < len(payloads):
             self._offer(template, form, outlet, payloads[len(ids) :])
         return len(ids)
 
-    def _offer(self, template: Message, form: _Form, outlet: Outlet, payloads: list[bytes]) -> None:
+    def _offer(self, template: Message, form: Form, outlet: Outlet, payloads: list[bytes]) -> None:
         """The outlet is not idle: these wait in it, as the slow road's would."""
         if not form.qos and outlet.refuses_qos0:
             outlet.refuse(len(payloads))
@@ -366,22 +341,20 @@ class FastLane:
     # PUBACK ----------------------------------------------------------------------------------------------------------
 
     def _pubacks(self, data: bytes, start: int, end: int) -> int:
-        """A run of PUBACKs in their short form, for messages that this lane sent."""
+        """A run of PUBACKs in their short form, for messages of which nothing is kept in memory."""
         if end - start < PUBACK_BYTES or data[start + 1] != PUBACK_BYTES - 2:
             return start
         outlet = self._client.outlet
-        if not outlet.is_forgettable(data[start + 2] << 8 | data[start + 3]):
+        if not outlet.is_light(data[start + 2] << 8 | data[start + 3]):
             return start
         stop = start + (end - start) // PUBACK_BYTES * PUBACK_BYTES
-        numbers = array("H", data[start:stop])
-        if sys.byteorder == "little":
-            numbers.byteswap()
+        numbers = two_byte_integers(data[start:stop])
         heads, ids = numbers[::2], numbers[1::2]
         if heads.count(PUBACK_HEAD) != len(heads):
             ids = ids[: next(index for index, head in enumerate(heads) if head != PUBACK_HEAD)]
-        if not outlet.finish_forgettable(ids):
+        if not outlet.finish_light(ids):
             ids = ids[:1]
-            outlet.finish_forgettable(ids)
+            outlet.finish_light(ids)
         self._hub.counters.other_packets_received += len(ids)
         if self._hub.group_backlog and self._client.session.has_shared:
             groups.wake_all(self._hub, self._client.session)
@@ -444,9 +417,12 @@ class FastLane:
         if plan is None:
             return flow
         flow.asks_policy = any(subscription.has_exceptions for _, subscription in hub.tree.match(packet.topic))
-        if plan.groups or any(self._needs_store(receiver) for receiver in plan.receivers):
+        if plan.groups or not all(self._is_reached_from_here(receiver) for receiver in plan.receivers):
             return flow
-        flow.forms = self._forms(packet, frame, plan.receivers)
+        if any(self._is_kept(receiver) for receiver in plan.receivers):
+            flow.stored = self._stored(packet, frame, message, plan)
+        else:
+            flow.forms = forms_of(hub, packet, frame, plan.receivers)
         if len(flow.forms) == 1 and flow.forms[0].verbatim:
             flow.as_it_came = flow.forms[0]
         flow.message = replace(message, payload=b"")
@@ -469,38 +445,45 @@ class FastLane:
             return False
         return self._client.session.rights.may_publish(packet.topic, packet.qos, retain=False).allowed
 
-    def _needs_store(self, receiver: Receiver) -> bool:
+    def _is_kept(self, receiver: Receiver) -> bool:
+        """True if the store holds its copy."""
         session = self._hub.sessions.get(receiver.client_id)
-        return session is None or session.owner is not None or (receiver.qos > 0 and session.is_persistent)
+        return session is not None and receiver.qos > 0 and session.is_persistent
 
-    def _forms(self, packet: Publish, frame: bytes, receivers: Sequence[Receiver]) -> list[_Form]:
-        """Receivers grouped by how their copy looks: QoS, protocol version, identifiers."""
-        forms: dict[tuple[int, bool, tuple[int, ...]], _Form] = {}
-        for receiver in receivers:
-            session = self._hub.sessions[receiver.client_id]
-            is_v5 = session.protocol_version == ProtocolVersion.V5
-            key = (receiver.qos, is_v5, receiver.identifiers if is_v5 else ())
-            if key not in forms:
-                forms[key] = self._form(packet, frame, receiver, is_v5=is_v5)
-            forms[key].sessions.append(session)
-        return list(forms.values())
+    def _is_reached_from_here(self, receiver: Receiver) -> bool:
+        """False if another node has to be told. What the store holds is told by the store."""
+        session = self._hub.sessions.get(receiver.client_id)
+        return session is not None and (session.owner is None or self._is_kept(receiver))
 
-    def _form(self, packet: Publish, frame: bytes, receiver: Receiver, *, is_v5: bool) -> _Form:
-        version = ProtocolVersion.V5 if is_v5 else ProtocolVersion.V3_1_1
-        forwarded = replace(packet.properties, topic_alias=None, subscription_identifiers=receiver.identifiers)
-        out = Publish(topic=packet.topic, payload=b"", properties=forwarded if is_v5 else NO_PROPERTIES)
-        encoded = encode(out, version)
-        header = read_header(encoded, 0)
-        assert header is not None
-        topic_end = header.header_length + 2 + len(packet.topic.encode())
-        topic, after_id = encoded[header.header_length : topic_end], encoded[topic_end:]
-        verbatim = receiver.qos == packet.qos == 0 and frame.endswith(topic + after_id + packet.payload)
-        if verbatim:  # nothing else in it, such as the properties of another version
-            incoming = read_header(frame, 0)
-            verbatim = incoming is not None and incoming.remaining_length == header.remaining_length + len(
-                packet.payload
-            )
-        return _Form(receiver.qos, receiver.identifiers, topic, after_id, verbatim=verbatim)
+    def _stored(self, packet: Publish, frame: bytes, message: Message, plan: Plan) -> StoredFlow:
+        hub = self._hub
+        receivers = {receiver.client_id: receiver for receiver in plan.receivers if self._is_kept(receiver)}
+        kept = [
+            Kept(receivers[session.client_id], session, form)
+            for form in forms_of(hub, packet, frame, receivers.values())
+            for session in form.sessions
+        ]
+        return StoredFlow(hub, replace(message, payload=b""), plan, kept)
+
+
+def _alike(
+    data: bytes, start: int, id_at: int, payload_at: int, size: int, last: int
+) -> tuple[list[bytes], list[bytes]]:
+    """Packet ids and payloads of this QoS 1 packet and those behind it, up to `last`, that differ in nothing else."""
+    head = data[start : start + id_at]
+    between = data[start + id_at + 2 : start + payload_at]
+    ids: list[bytes] = []
+    payloads: list[bytes] = []
+    position = start
+    starts_with = data.startswith
+    while position <= last and starts_with(head, position) and starts_with(between, position + id_at + 2):
+        packet_id = data[position + id_at : position + id_at + 2]
+        if packet_id == b"\0\0":  # [MQTT-2.2.1-3]: the slow road says so
+            break
+        ids.append(packet_id)
+        payloads.append(data[position + payload_at : position + size])
+        position += size
+    return ids, payloads
 
 
 def _body_of(data: bytes, start: int, end: int) -> tuple[int, int] | None:

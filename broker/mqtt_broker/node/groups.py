@@ -18,6 +18,8 @@ from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.ports import Accept, GroupTarget, Result, Take, Taken
 
 TAKE_MAX = 64  # entries one member takes at once, so that a backlog is spread over the group
+PATIENCE_S = 0.1  # what it is another node's turn to take is left to it for so long
+GIVEN_BACK_S = 5.0  # who gave back what it may not have is not asked again for so long
 
 Member = tuple[str, Subscription]
 
@@ -27,7 +29,7 @@ def is_stored(hub: Hub, match: SharedMatch) -> bool:
     key = (match.group, match.filter)
     if not any(subscription.qos for _, subscription in match.members):
         return False
-    if hub.group_backlog.get(key) or key in hub.group_taking:
+    if hub.group_backlog.get(key) or key in hub.group_taking or key in hub.group_timers:
         return True  # what waits there must leave first, or order is lost
     sessions = hub.sessions
     known = (session for client_id, _ in match.members if (session := sessions.get(client_id)) is not None)
@@ -35,22 +37,94 @@ def is_stored(hub: Hub, match: SharedMatch) -> bool:
 
 
 def target(hub: Hub, match: SharedMatch) -> GroupTarget:
-    """The group's queue in the store, and who is to be told that there is something in it."""
+    """The group's queue in the store, who is to be told that there is something in it, and whose turn it is."""
+    connected = [client_id for client_id, _ in (*_connected(hub, match.members), *_elsewhere(hub, match.members))]
+    chosen = hub.turn_picker.pick((match.group, match.filter), connected)
     return GroupTarget(
         group=match.group,
         filter=match.filter,
         bounds=hub.bounds_for(NO_LIMITS),
-        wakes=hub.peers.nodes_of(client_id for client_id, _ in match.members),
+        wakes=hub.peers.nodes_of(connected),
+        turn="" if chosen is None else hub.sessions[chosen].owner or "",
     )
 
 
-def note_stored(hub: Hub, key: tuple[str, str]) -> None:
-    """One message more lies in the group's queue: wake those who take from it."""
-    hub.group_backlog[key] = hub.group_backlog.get(key, 0) + 1
+# What lies in a group's queue, as far as this node has to care: `hub.group_backlog`. Of a group with members on other
+# nodes those are first what it is this node's turn to take (`hub.group_in_turns`); whatever else is there is left to
+# the others for PATIENCE_S, for they may have no room, or be lost.
+
+
+def note_stored(hub: Hub, key: tuple[str, str], turns: int = 1) -> None:
+    """Something more lies in the group's queue, `turns` of it for this node to take: wake those who do."""
+    hub.group_noted.add(key)
+    _forgive(hub, key)
+    if hub.peers.follow_feed:
+        if key not in hub.group_backlog:
+            hub.group_in_turns.add(key)
+        _be_patient(hub, key)
+    if turns:
+        hub.group_backlog[key] = hub.group_backlog.get(key, 0) + turns
+        wake(hub, key)
+
+
+def note_given_back(hub: Hub, key: tuple[str, str]) -> None:
+    """Something is in the group's queue again, for anybody. Who gave back may be who may not have it: not at once."""
+    hub.group_noted.add(key)
+    outlets = [hub.sessions[client_id].outlet for client_id, _ in _connected(hub, hub.tree.members(*key))]
+    gave_back = any(outlet is not None and key in outlet.groups_given_back for outlet in outlets)
+    if gave_back and key not in hub.group_forgiving:
+        hub.group_forgiving.add(key)
+        hub.loop.call_later(GIVEN_BACK_S, _ask_again, hub, key)
+    _take_all(hub, key)
+
+
+def take_up(hub: Hub, key: tuple[str, str]) -> None:
+    """A member is new here, and other nodes know what waits for its group: ask the store."""
+    if hub.peers.follow_feed:
+        _take_all(hub, key)
+    else:
+        wake(hub, key)
+
+
+def take_up_all(hub: Hub, session: LiveSession) -> None:
+    """`take_up` for every shared subscription of a session that is connected here."""
+    if session.outlet is None or not session.has_shared:
+        return
+    for topic_filter, group in list(session.subscriptions):
+        if group is not None:
+            take_up(hub, (group, topic_filter))
+
+
+def _forgive(hub: Hub, key: tuple[str, str]) -> None:
+    """What is new, members may have that gave something else back."""
     for client_id, _ in _connected(hub, hub.tree.members(*key)):
         outlet = hub.sessions[client_id].outlet
         if outlet is not None and outlet.groups_given_back:
-            outlet.groups_given_back -= {key}  # what is new it may have
+            outlet.groups_given_back -= {key}
+
+
+def _be_patient(hub: Hub, key: tuple[str, str]) -> None:
+    if key not in hub.group_timers:
+        hub.group_timers[key] = hub.loop.call_later(PATIENCE_S, _patience_ended, hub, key)
+
+
+def _patience_ended(hub: Hub, key: tuple[str, str]) -> None:
+    hub.group_timers.pop(key, None)
+    if hub.tree.members(*key):
+        _take_all(hub, key)
+
+
+def _ask_again(hub: Hub, key: tuple[str, str]) -> None:
+    hub.group_forgiving.discard(key)
+    _forgive(hub, key)
+    if hub.tree.members(*key):
+        _take_all(hub, key)
+
+
+def _take_all(hub: Hub, key: tuple[str, str]) -> None:
+    """Whatever is there is anybody's."""
+    hub.group_in_turns.discard(key)
+    hub.group_backlog[key] = max(1, hub.group_backlog.get(key, 0))
     wake(hub, key)
 
 
@@ -77,8 +151,12 @@ def wake(hub: Hub, key: tuple[str, str]) -> None:
         return
     session = hub.sessions[chosen]
     subscription = next(subscription for client_id, subscription in members if client_id == chosen)
-    limit = min(_room(hub, chosen), max(1, backlog // len(members)), TAKE_MAX)
+    sharers = len(members)
+    if key not in hub.group_in_turns:  # everybody's: leave the others theirs
+        sharers += len(_elsewhere(hub, hub.tree.members(*key)))
+    limit = min(_room(hub, chosen), max(1, backlog // sharers), TAKE_MAX)
     hub.group_taking.add(key)
+    hub.group_noted.discard(key)
     take = Take(
         group=key[0],
         filter=key[1],
@@ -118,11 +196,17 @@ def _taken(hub: Hub, key: tuple[str, str], session: LiveSession, result: Result)
                 )
             )
         left += outlet.given_back - given_back
-    if left and hub.tree.members(*key):
-        hub.group_backlog[key] = left
-        wake(hub, key)
-    else:
-        hub.group_backlog.pop(key, None)
+    is_news = key in hub.group_noted  # stored since the store looked, or so it may be
+    if not hub.tree.members(*key) or not (left or is_news):
+        hub.forget_backlog(key)
+        return
+    if key in hub.group_in_turns:
+        left = max(0, hub.group_backlog.get(key, 0) - len(result.entries))
+        _be_patient(hub, key)
+    hub.group_backlog[key] = max(left, int(is_news and key not in hub.group_in_turns))
+    if not hub.group_backlog[key]:
+        del hub.group_backlog[key]
+    wake(hub, key)
 
 
 def wake_all(hub: Hub, session: LiveSession) -> None:
@@ -141,7 +225,7 @@ def redeliver(hub: Hub, deliveries: Iterable[Delivery]) -> None:
         match = SharedMatch(*key, tuple(members))
         if message.qos and is_stored(hub, match):  # somebody elsewhere may take it
             stored = target(hub, match)
-            hub.pump.submit(Accept(message=message, groups=(stored,)), partial(_stored_again, hub, key))
+            hub.pump.submit(Accept(message=message, groups=(stored,)), partial(_stored_again, hub, stored))
             continue
         member = _pick(hub, key, message, members)
         if member is None:
@@ -150,8 +234,8 @@ def redeliver(hub: Hub, deliveries: Iterable[Delivery]) -> None:
             _send(hub, message, key, member, hub.decisions)
 
 
-def _stored_again(hub: Hub, key: tuple[str, str], _: Result) -> None:
-    note_stored(hub, key)
+def _stored_again(hub: Hub, stored: GroupTarget, _: Result) -> None:
+    note_stored(hub, (stored.group, stored.filter), turns=not stored.turn)
 
 
 def _permitted(hub: Hub, message: Message, members: Iterable[Member]) -> list[Member]:
@@ -180,7 +264,7 @@ def _pick(hub: Hub, key: tuple[str, str], message: Message, members: Iterable[Me
     members = list(members)
     connected = [member for member in _connected(hub, members) if _fits(hub, message, member)]
     ready = [member for member in connected if _room(hub, member[0])]
-    ready += _connected_elsewhere(hub, members)
+    ready += _elsewhere(hub, members)
     ready = ready or connected
     chosen = hub.picker.pick(key, [client_id for client_id, _ in ready])
     return next((member for member in ready if member[0] == chosen), None)
@@ -190,7 +274,7 @@ def _connected(hub: Hub, members: Iterable[Member]) -> list[Member]:
     return [m for m in members if (s := hub.sessions.get(m[0])) is not None and s.outlet is not None]
 
 
-def _connected_elsewhere(hub: Hub, members: Iterable[Member]) -> list[Member]:
+def _elsewhere(hub: Hub, members: Iterable[Member]) -> list[Member]:
     return [m for m in members if (s := hub.sessions.get(m[0])) is not None and s.owner is not None]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mqtt_api.node_settings import NodeSettings, QueueSettings
-from mqtt_api.policy import NO_LIMITS, ClientLimits, Facts, Policy, Principal, Rights
+from mqtt_api.policy import NO_LIMITS, ClientLimits, Facts, Policy, PolicyDecoder, Principal, Rights
 from mqtt_broker.auth.authorize import RightsCache
 from mqtt_broker.auth.passwords import PasswordVerifier
 from mqtt_broker.node.clock import boottime
@@ -81,10 +81,18 @@ class Hub:
         self.retained_planned: dict[str, int] = {}
         self.retained_plans = 0
         self.retained_under_way = 0  # planned, and not answered by the store
+        self.retained_sending = 0  # subscribers that are being sent what is retained
+        self._retained_live: dict[str, int] = {}
         self.picker = MemberPicker()
         self.group_backlog: dict[tuple[str, str], int] = {}
         self.group_taking: set[tuple[str, str]] = set()
+        self.group_in_turns: set[tuple[str, str]] = set()
+        self.group_noted: set[tuple[str, str]] = set()  # something was stored since the last Take was submitted
+        self.group_timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self.group_forgiving: set[tuple[str, str]] = set()
+        self.turn_picker = MemberPicker()
         self.policy: Policy | None = None
+        self.policy_decoder = PolicyDecoder()
         self.next_policy: Policy | None = None
         self.is_deciding = False
         self.revision = -1
@@ -105,9 +113,11 @@ class Hub:
         self.is_frozen = False
         self.turns = Turns(self.loop)
         self.spreading: set[asyncio.Task[Result]] = set()
+        self.firing: set[tuple[str, int]] = set()  # sessions (client id, incarnation) whose will is being spread
         self._leaving: dict[str, Iterator[int]] = {}
         self._dirty: list[ClientConnection] = []
         self._rights = RightsCache()
+        self._resolve = self.rights_of  # one bound method for all sessions
 
     # Policy ----------------------------------------------------------------------------------------------------------
 
@@ -126,6 +136,12 @@ class Hub:
     def rights_of(self, facts: Facts) -> Rights:
         """The rights of these facts under the policy in force; with no policy, those of an empty one: none."""
         return self._rights.rights(self.policy or NO_POLICY, facts)
+
+    def release_rights(self, session: LiveSession) -> None:
+        """Decided for now: a session that is not connected here may not ask for days, and its rights are a KiB."""
+        if session.outlet is None:
+            session.forget_rights()
+            self._rights.forget(session.facts)
 
     @property
     def rules_resolved(self) -> int:
@@ -154,14 +170,14 @@ class Hub:
 
     def adopt(self, record: SessionRecord) -> LiveSession:
         """Know this session from now on: register it and route to its subscriptions that are not muted."""
-        session = LiveSession(record, self.rights_of, self.limits_of(record.facts))
+        session = LiveSession(record, self._resolve, self.limits_of(record.facts))
         if record.owner != self.settings.node:
             session.owner = record.owner
         for _ in self._leaving.get(record.client_id, ()):
             pass  # what leads to the session before it must not lead to this one
         known = self.sessions.get(record.client_id)
         before = {} if known is None else known.subscriptions
-        self.sessions[record.client_id] = session
+        self.sessions[session.client_id] = session
         gone = [key for key in before if key not in session.subscriptions]
         for key in gone:
             self.tree.remove(record.client_id, key)
@@ -203,8 +219,18 @@ class Hub:
         """A group ends with its last subscription, and what waits for it with it."""
         topic_filter, group = key
         if group is not None and not self.tree.members(group, topic_filter):
-            self.group_backlog.pop((group, topic_filter), None)
+            self.forget_backlog((group, topic_filter))
             self.picker.forget((group, topic_filter))
+            self.turn_picker.forget((group, topic_filter))
+
+    def forget_backlog(self, key: tuple[str, str]) -> None:
+        """Nothing waits in the queue of this shared subscription, as far as this node knows. Idempotent."""
+        self.group_backlog.pop(key, None)
+        self.group_in_turns.discard(key)
+        self.group_noted.discard(key)
+        timer = self.group_timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
 
     def route(self, session: LiveSession, subscription: Subscription) -> None:
         """Replace the session's subscription of this key; a muted one is kept but leads nowhere."""
@@ -292,6 +318,28 @@ class Hub:
         self.retained_plans += 1
         self.retained_planned[topic] = self.retained_plans
 
+    def note_retained_live(self, topic: str) -> None:
+        """A retained publish was handed to its receivers: what it replaced must not come to them after that."""
+        if self.retained_sending:
+            self.retained_plans += 1
+            self._retained_live[topic] = self.retained_plans
+
+    def note_retained_sent(self) -> None:
+        """One of `retained_sending` is done."""
+        self.retained_sending -= 1
+        if not self.retained_sending:
+            self._retained_live.clear()
+
+    def has_come_live(self, topic: str, plans: int) -> bool:
+        """True if a retained publish to this topic was planned or handed over here after so many others."""
+        return max(self.retained_planned.get(topic, 0), self._retained_live.get(topic, 0)) > plans
+
+    def forget_retained(self, topic: str) -> None:
+        """The topic has no retained message any more."""
+        self.note_retained_live(topic)
+        self.retained.remove(topic)
+        self.retained_planned.pop(topic, None)
+
     def drop(self, reason: DropReason, count: int) -> None:
         self.counters.dropped[reason] += count
 
@@ -321,15 +369,16 @@ class Hub:
                 connection.abort()
 
     def sys_totals(self) -> dict[str, float]:
-        """What is told to the other nodes, for sums over the cluster."""
+        """What is told to the other nodes, for sums over the cluster, by its name below $SYS/broker/cluster/."""
         counters = self.counters
         return {
-            "connections": len(self.connections),
-            "messages_received": counters.messages_received,
-            "messages_sent": counters.messages_sent,
-            "messages_dropped": counters.messages_dropped,
-            "bytes_received": counters.bytes_received,
-            "bytes_sent": counters.bytes_sent,
+            "nodes": 1,
+            "clients/connected": len(self.connections),
+            "publish/messages/received": counters.messages_received,
+            "publish/messages/sent": counters.messages_sent,
+            "publish/messages/dropped": counters.messages_dropped,
+            "bytes/received": counters.bytes_received,
+            "bytes/sent": counters.bytes_sent,
         }
 
     # Whether this node may act ---------------------------------------------------------------------------------------

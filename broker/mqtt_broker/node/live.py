@@ -27,6 +27,7 @@ class LiveSession:
         "epoch",
         "expiry_interval_s",
         "facts",
+        "has_queue",
         "inbound",
         "incarnation",
         "limits",
@@ -39,12 +40,13 @@ class LiveSession:
 
     def __init__(self, record: SessionRecord, resolve: Callable[[Facts], Rights], limits: ClientLimits) -> None:
         """`resolve` is asked for the session's rights when they are first needed: most idle clients never ask."""
-        self.client_id = record.client_id
+        self.client_id = record.facts.client_id  # the same as the record's, and kept once
         self.incarnation = record.incarnation
         self.epoch = record.epoch
         self.facts: Facts = record.facts
         self.protocol_version = record.protocol_version
         self.expiry_interval_s = record.expiry_interval_s
+        self.has_queue = record.is_persistent
         self.bounds: QueueBounds = record.bounds
         self.will: Will | None = record.will
         self._resolve = resolve
@@ -68,9 +70,16 @@ class LiveSession:
         self._rights = None
 
     @property
-    def is_persistent(self) -> bool:
-        """True if QoS 1 and 2 for this session wait in the store."""
+    def outlives_connection(self) -> bool:
         return self.expiry_interval_s > 0
+
+    @property
+    def is_persistent(self) -> bool:
+        """True if QoS 1 and 2 for this session wait in the store.
+
+        One that has a queue keeps using it until it ends, or what waits there would be overtaken.
+        """
+        return self.has_queue or self.expiry_interval_s > 0
 
     @property
     def has_shared(self) -> bool:

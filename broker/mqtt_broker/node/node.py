@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import gc
 import logging
+import random
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from mqtt_api.node_settings import ListenerSettings, NodeSettings, RedisSettings
 from mqtt_broker.auth.passwords import PasswordVerifier
@@ -15,13 +18,15 @@ from mqtt_broker.node.due import follow_due
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.listener import Listener, ListenError
 from mqtt_broker.node.peers.cluster import Cluster
+from mqtt_broker.node.peers.succession import may_take
 from mqtt_broker.node.policy_feed import PolicyFeed, offer
 from mqtt_broker.node.sys_publisher import follow_sys
 from mqtt_broker.node.tls import TLSConfigError
 from mqtt_broker.node.watch import changes
 from mqtt_broker.settings import SettingsError, read_settings
+from mqtt_broker.store.cluster import FeedLost
 from mqtt_broker.store.embedded import EmbeddedStore
-from mqtt_broker.store.ports import Snapshot, Store
+from mqtt_broker.store.ports import Snapshot, Store, StoreUnavailable
 from mqtt_broker.store.redis.store import RedisStore
 from mqtt_broker.wire.reasons import ReasonCode
 
@@ -39,12 +44,20 @@ RETRY_LISTENERS_S = 1.0
 NOT_LIVE = ("node", "broker", "world", "store", "store_bytes_max", "policy_file", "admin_socket", "log_format")
 
 
+STORE_RETRY_S_FIRST = 0.5
+STORE_RETRY_S_MAX = 5.0  # a node whose store is there at last serves within so many seconds
+
+
 class StartError(Exception):
     """The node cannot start; the text says why and what to do."""
 
 
+class EndedError(Exception):
+    """The node had to end though nobody told it to; the text says why. Started again it may well serve."""
+
+
 class Node:
-    """Composes the parts. `run` returns when the node was told to stop, or raises StartError."""
+    """Composes the parts. `run` returns when the node was told to stop; else it raises one of the errors above."""
 
     def __init__(self, settings_file: Path) -> None:
         self._file = settings_file
@@ -52,6 +65,8 @@ class Node:
         self._listeners: dict[str, Listener] = {}
         self._stop = asyncio.Event()
         self._announced = False
+        self._is_serving = False
+        self._failed = ""
         self._due_listeners: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -74,7 +89,30 @@ class Node:
             await self._serve(hub, feed)
 
     async def _run_among_others(self, settings: RedisSettings) -> None:
+        """Serve, as soon as the store answers: a store that is away is waited for, without end."""
+        wait_s, told = STORE_RETRY_S_FIRST, ""
+        while not self._stop.is_set():
+            try:
+                await self._join_others(settings)
+                return
+            except (StoreUnavailable, FeedLost) as problem:  # while it started: later these do not come this far
+                if told != str(problem):
+                    log.warning("waiting for the store: %s", problem, extra={"event": "store.waiting"})
+                told = str(problem)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s * random.uniform(0.5, 1.0)):  # noqa: S311 - nodes come one by one
+                    await self._stop.wait()
+            wait_s = min(2 * wait_s, STORE_RETRY_S_MAX)
+
+    async def _join_others(self, settings: RedisSettings) -> None:
+        """One attempt to enter the cluster; returns when the node has left it. Raises StoreError while it starts."""
         store = await RedisStore.open(settings)
+        async with contextlib.AsyncExitStack() as unless_joined:
+            unless_joined.push_async_callback(store.close)
+            await may_take(store, self._settings.node, settings.lease_s, self._stop)
+            if self._stop.is_set():
+                return
+            unless_joined.pop_all()
         async with self._joined(store) as hub:
 
             async def offer_policy(document: bytes) -> None:
@@ -84,18 +122,20 @@ class Node:
 
             cluster = Cluster(hub, store, hub.membership, settings, self.stop, offer_policy)
             hub.peers = cluster
-            snapshot = await _load(hub)
-            await cluster.start(snapshot)
-            await cluster.read_policy()
-            for name, work in cluster.tasks():
-                self._start(work, name)
-            await self._serve(hub, None)
-            await cluster.leave()
+            try:
+                await cluster.start(await _load(hub))
+                await cluster.read_policy()
+                for name, work in cluster.tasks():
+                    self._start(work, name)
+                await self._serve(hub, None)
+            finally:
+                await cluster.leave()  # whatever happened: nobody shall wait for this node
 
     @contextlib.asynccontextmanager
     async def _joined(self, store: Store) -> AsyncIterator[Hub]:
         """A hub whose store knows this node. Raises StoreError."""
         passwords = PasswordVerifier(PASSWORD_THREADS, PASSWORDS_WAITING_MAX)
+        self._tasks = []
         try:
             membership = await store.join(self._settings.node, self._settings.world)
             yield Hub(self._settings, store, membership, passwords)
@@ -125,6 +165,7 @@ class Node:
         self._start(self._retry_listeners(hub), "listeners")
         gc.freeze()  # what is here now stays: the collector need not look at it again
         gc.set_threshold(*COLLECT_AFTER)
+        self._is_serving = True
         self._announce(hub)
         fenced = asyncio.create_task(hub.fenced.wait())
         stopped = asyncio.create_task(self._stop.wait())
@@ -133,6 +174,8 @@ class Node:
         stopped.cancel()
         await self._drain(hub)
         await admin.close()
+        if hub.fenced.is_set() or self._failed:
+            raise EndedError(f"{self._settings.node} has ended: {hub.fenced_because or self._failed}")
 
     def _start(self, work: Coroutine[object, object, None], name: str) -> None:
         """A background task whose failure stops the node: half a node is worse than none."""
@@ -143,11 +186,12 @@ class Node:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             log.critical("%s failed, the node stops", task.get_name(), exc_info=task.exception())
+            self._failed = f"its task {task.get_name()} failed"
             self._stop.set()
 
     def _announce(self, hub: Hub) -> None:
-        """Say once that clients are served: not before there is a policy [D8]."""
-        if self._announced:
+        """Say once that clients are served: not before there is a policy [D8], and listeners."""
+        if self._announced or not self._is_serving:
             return
         if hub.policy is None:
             where = hub.settings.policy_file or "the store"
@@ -262,11 +306,13 @@ class Node:
 
     async def _drain(self, hub: Hub) -> None:
         """Stop accepting, say goodbye with the reason, write what is owed, then let go of the store."""
-        hub.draining = True
+        hub.draining = True  # from now on not ready
+        hub.peers.announce()
         hub.nobody_left.clear()
         await self._close_listeners()
         if hub.fenced.is_set():
             return
+        log.info("leaving: %d connections", len(hub.all_connections), extra={"event": "node.draining"})
         await send_all_away(hub)
         try:
             async with asyncio.timeout(DRAIN_S_MAX):
@@ -287,16 +333,20 @@ async def _settled(hub: Hub) -> None:
 
 
 async def _load(hub: Hub) -> Snapshot:
-    """Know every session, retained topic and group backlog before the first client is let in."""
+    """Know every session, retained topic and group backlog before the first client is let in.
+
+    Returns what the store gave, without the sessions: what each was made from is let go of at once.
+    """
     snapshot = await hub.store.load()
-    for record in snapshot.sessions:
-        hub.adopt(record)
+    records, snapshot = list(snapshot.sessions), replace(snapshot, sessions=())
+    if records:
+        log.info("%d sessions and %d retained topics found", len(records), len(snapshot.retained_topics))
+    while records:
+        hub.adopt(records.pop())
     for topic in snapshot.retained_topics:
         hub.retained.add(topic)
     for group, topic_filter, count in snapshot.groups:
         hub.group_backlog[(group, topic_filter)] = count
-    if snapshot.sessions:
-        log.info("%d sessions and %d retained topics loaded", len(snapshot.sessions), len(snapshot.retained_topics))
     return snapshot
 
 

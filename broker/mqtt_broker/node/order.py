@@ -14,24 +14,29 @@ Gate = Callable[[Result, Effect], None]
 
 
 class _Slot:
-    __slots__ = ("effect", "size")
+    __slots__ = ("effect", "packets", "size")
 
-    def __init__(self, effect: Effect | None, size: int = 0) -> None:
+    def __init__(self, effect: Effect | None, size: int = 0, packets: int = 1) -> None:
         self.effect = effect
         self.size = size
+        self.packets = packets
 
 
 NOTHING: deque[_Slot] = deque()  # stays empty: most connections wait for nothing, and a deque of their own is 760 bytes
 
 
 class OrderedEffects:
-    """The effects of one connection, run head first as they become ready."""
+    """The effects of one connection, run head first as they become ready.
 
-    __slots__ = ("_low", "_low_bytes", "_on_low", "_pump", "_slots", "waiting_bytes")
+    `waiting_packets`, `waiting_bytes`: of the client's packets that wait here, and of the messages in them.
+    """
+
+    __slots__ = ("_low", "_low_bytes", "_on_low", "_pump", "_slots", "waiting_bytes", "waiting_packets")
 
     def __init__(self, pump: CommitPump) -> None:
         self._pump = pump
         self._slots = NOTHING
+        self.waiting_packets = 0
         self.waiting_bytes = 0
         self._low = self._low_bytes = 0
         self._on_low: Effect | None = None
@@ -42,21 +47,25 @@ class OrderedEffects:
     def run(self, effect: Effect, *, size: int = 0) -> None:
         """Run now, or behind what still waits; `size` bytes wait with it."""
         if self._slots:
-            self.waiting_bytes += size
             self._append(_Slot(effect, size))
         else:
             effect()
 
     def commit(
-        self, operation: Operation, effect: Callable[[Result], None], gate: Gate | None = None, *, size: int = 0
+        self,
+        operation: Operation,
+        effect: Callable[[Result], None],
+        gate: Gate | None = None,
+        *,
+        size: int = 0,
+        packets: int = 1,
     ) -> None:
         """Write the operation; run `effect(result)` when it is durable and everything before it has run.
 
-        `size` bytes wait with it.
+        `size` bytes in so many `packets` wait with it.
         `gate(result, call)` calls when the effect may happen, if being durable is not enough.
         """
-        slot = _Slot(None, size)
-        self.waiting_bytes += size
+        slot = _Slot(None, size, packets)
         self._append(slot)
 
         def ready(result: Result) -> None:
@@ -86,18 +95,21 @@ class OrderedEffects:
         if self._slots is NOTHING:
             self._slots = deque()
         self._slots.append(slot)
+        self.waiting_packets += slot.packets
+        self.waiting_bytes += slot.size
 
-    def when_below(self, count: int, size: int, call: Effect) -> None:
-        """Call once, as soon as fewer than `count` effects wait, and fewer than `size` bytes with them."""
-        self._low, self._low_bytes, self._on_low = count, size, call
+    def when_below(self, packets: int, size: int, call: Effect) -> None:
+        """Call once, as soon as fewer than so many `packets` wait, and fewer than `size` bytes in them."""
+        self._low, self._low_bytes, self._on_low = packets, size, call
 
     def _drain(self) -> None:
         slots = self._slots
         while slots and slots[0].effect is not None:
             slot = slots.popleft()
+            self.waiting_packets -= slot.packets
             self.waiting_bytes -= slot.size
             assert slot.effect is not None
             slot.effect()
-        if self._on_low is not None and len(slots) < self._low and self.waiting_bytes < self._low_bytes:
+        if self._on_low is not None and self.waiting_packets < self._low and self.waiting_bytes < self._low_bytes:
             call, self._on_low = self._on_low, None
             call()

@@ -4,7 +4,8 @@ Knows pending deliveries, the send window, the sent mark and the memory bounds; 
 `still_allowed` when a delivery was decided under an older policy. Messages of one QoS leave in the order they came.
 
 QoS 0 waits only for the transport. QoS 1 and 2 wait for the window too, and those that lie in the store for the mark
-that says "may have been sent": it is written ahead of each window, so that one write serves many messages.
+that says "may have been sent": it is written ahead of each window, so that one write serves many messages. For those
+that find room at once it is raised in the step that stores them: whoever plans a message asks for a promise of room.
 """
 
 import asyncio
@@ -108,6 +109,7 @@ class Outlet:
         "_pending_bytes",
         "_pending_qos0",
         "_persistent",
+        "_promised",
         "_read_up_to",
         "_reading",
         "_receive_maximum",
@@ -153,6 +155,7 @@ class Outlet:
         self._resent_up_to = sent_up_to  # entries up to here may have been sent by an earlier connection
         self._marked_up_to = sent_up_to
         self._marking = False
+        self._promised = 0
         self._sent_up_to = sent_up_to
         self._read_up_to = 0
         self._newest = 0
@@ -167,6 +170,11 @@ class Outlet:
         self._waiters = NOBODY  # in the order in which they began to wait
 
     # What others ask -------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """That of the session while this connection is its own."""
+        return self._epoch
 
     @property
     def sent_up_to(self) -> int:
@@ -192,6 +200,16 @@ class Outlet:
         if not self._sink.writable or self._pending or self._behind:
             return 0
         return max(0, self._receive_maximum - len(self._window))
+
+    @property
+    def room_stored(self) -> int:
+        """How many messages of its stored queue could be sent as soon as they lie there, behind all that come before.
+
+        Also while some wait for the mark: it is raised past them, or they would wait for it again and again.
+        """
+        if not self._persistent or self._behind or not self._sink.writable:
+            return 0
+        return max(0, self._receive_maximum - len(self._window) - len(self._pending) - self._promised)
 
     @property
     def room_qos0(self) -> int:
@@ -235,19 +253,37 @@ class Outlet:
             self.groups_taken_from |= {delivery.group}
         if sequence <= self._read_up_to:
             return  # read from the queue already, between its commit and this call
-        # What other nodes appended may be told later than what this one did: a gap is read, never skipped.
-        has_gap = sequence != self._read_up_to + 1
-        if has_gap or self._behind or len(self._pending) >= STORED_IN_MEMORY_MAX:
+        if self._must_be_read(sequence):
             self.note_stored(sequence)
             return
         self._newest = self._read_up_to = sequence
         self._append(delivery)
         self.drain()
 
+    def _must_be_read(self, sequence: int) -> bool:
+        """What other nodes appended may be told later than what this one did: a gap is read, never skipped."""
+        has_gap = sequence != self._read_up_to + 1
+        return has_gap or self._behind or len(self._pending) >= STORED_IN_MEMORY_MAX
+
     def note_stored(self, sequence: int) -> None:
         """The session's queue has an entry of this sequence: it is read when its turn comes."""
         self._newest = max(self._newest, sequence)
         self.drain()
+
+    def promise(self, count: int) -> None:
+        """Keep room for messages on their way to the queue: the mark is raised in the step that stores them.
+
+        Once for each call `redeem` is to be called, whatever becomes of them.
+        """
+        self._promised += count
+
+    def redeem(self, count: int, marked_up_to: int, *, is_stale: bool) -> None:
+        """The store has answered. `marked_up_to` 0: the mark is where it was. `is_stale`: it is not ours to raise."""
+        self._promised -= count
+        if is_stale:
+            self._close_stale()
+        else:
+            self._marked_up_to = max(self._marked_up_to, marked_up_to)
 
     def forward_qos0(self, frames: bytes, frame_bytes: int) -> bool:
         """Write encoded QoS 0 packets, the largest `frame_bytes` long. The caller counts them as sent.
@@ -272,18 +308,45 @@ class Outlet:
         count = min(count, self.room)
         return self._window.send_forgettable(count) if count else ()
 
+    def begin_stored(self, first: int, count: int, frame_bytes: int) -> Sequence[int]:
+        """Packet ids for QoS 1 packets of `count` entries of the queue, from `first` on, which `forward_qos1` writes.
+
+        None, unless all of them may be written: they are not next, not marked, or must wait.
+        """
+        last = first + count - 1
+        if first != self._read_up_to + 1 or last > self._marked_up_to or count > self.room:
+            return ()
+        if frame_bytes > self._sink.packet_bytes_max:
+            return ()
+        ids = self._window.send_stored(first, count)
+        if ids:
+            self._newest = self._read_up_to = self._sent_up_to = last
+        return ids
+
+    def leave_stored(self, first: int, last: int) -> bool:
+        """True if these entries are to be read from the queue when their turn comes. False: each is to be offered."""
+        if last <= self._read_up_to:
+            return True
+        if first <= self._read_up_to or not self._must_be_read(first):
+            return False
+        self.note_stored(last)
+        return True
+
     def forward_qos1(self, frames: bytes, frame_bytes: int) -> None:
-        """Write the packets that `begin_forgettable` gave ids for. The caller counts them as sent."""
+        """Write the packets that `begin_forgettable` or `begin_stored` gave ids for. The caller counts them as sent."""
         self._sink.forward(frames, frame_bytes)
 
-    def is_forgettable(self, packet_id: int) -> bool:
-        """True if this id is one of `begin_forgettable`'s, not acknowledged yet."""
-        return self._window.is_forgettable(packet_id)
+    def is_light(self, packet_id: int) -> bool:
+        """True if of the QoS 1 packet under this id, not acknowledged yet, nothing is kept in memory."""
+        return self._window.is_light(packet_id)
 
-    def finish_forgettable(self, packet_ids: Collection[int]) -> bool:
-        """PUBACKs came for ids of `begin_forgettable`; False (nothing changed): not all of them are such."""
+    def finish_light(self, packet_ids: Collection[int]) -> bool:
+        """PUBACKs came. False (nothing changed): not all are for packets as `is_light` says, and of one kind."""
         if not self._window.finish_forgettable(packet_ids):
-            return False
+            sequences = self._window.finish_stored(packet_ids)
+            if not sequences:
+                return False
+            self._acknowledge_all(sequences)
         self.drain()
         return True
 
@@ -458,7 +521,7 @@ class Outlet:
             self._send_qos0(delivery)
             self._acknowledge(delivery)
             return
-        packet_id = self._window.send(delivery, delivery.qos, self._id_sequence(delivery))
+        packet_id = self._begin(delivery)
         packet = self._packet(delivery, packet_id)
         if packet is None:
             self._take_back(packet_id)
@@ -469,9 +532,17 @@ class Outlet:
         elif delivery.sequence:
             self._sent_up_to = max(self._sent_up_to, delivery.sequence)
 
+    def _begin(self, delivery: Delivery) -> int:
+        """Its packet id. Of QoS 1 whose id follows from its place in the queue nothing more need be kept."""
+        sequence = self._id_sequence(delivery)
+        if delivery.qos == 1 and sequence is not None:
+            (packet_id,) = self._window.send_stored(sequence, 1)
+            return packet_id
+        return self._window.send(delivery, delivery.qos, sequence)
+
     def _take_back(self, packet_id: int) -> None:
         """The exchange did not begin after all: its id is free again."""
-        if self._window.puback(packet_id) is None:
+        if not self._window.finish_stored((packet_id,)) and self._window.puback(packet_id) is None:
             self._window.pubrec_failed(packet_id)
 
     def _packet(self, delivery: Delivery, packet_id: int) -> Publish | None:
@@ -517,9 +588,11 @@ class Outlet:
 
     def _acknowledge(self, delivery: Delivery) -> None:
         if delivery.sequence:
-            self._hub.pump.submit(
-                Acknowledge(client_id=self._client_id, epoch=self._epoch, sequences=(delivery.sequence,)), self._check
-            )
+            self._acknowledge_all((delivery.sequence,))
+
+    def _acknowledge_all(self, sequences: tuple[int, ...]) -> None:
+        acknowledge = Acknowledge(client_id=self._client_id, epoch=self._epoch, sequences=sequences)
+        self._hub.pump.submit(acknowledge, self._check)
 
     def _mark_ahead(self, sequence: int) -> None:
         """Raise the stored mark to a window past `sequence`; sending goes on when it is durable."""
@@ -538,7 +611,11 @@ class Outlet:
         self._hub.pump.submit(MarkSent(client_id=self._client_id, epoch=self._epoch, sequence=up_to), marked)
 
     def _check(self, result: Result) -> None:
-        if isinstance(result, Stale) and not self._closed:
+        if isinstance(result, Stale):
+            self._close_stale()
+
+    def _close_stale(self) -> None:
+        if not self._closed:
             self._sink.close_stale()
 
     # What the client answers -----------------------------------------------------------------------------------------
@@ -556,7 +633,7 @@ class Outlet:
 
     def puback(self, packet_id: int) -> None:
         """QoS 1 is done [MQTT-4.3.2-3]. An unknown id is ignored: nothing of another message is touched."""
-        if self.finish_forgettable((packet_id,)):
+        if self.finish_light((packet_id,)):
             return
         delivery = self._window.puback(packet_id)
         if delivery is not None:

@@ -7,8 +7,8 @@ level 1: QoS 0 does not wait for slow receivers: it is dropped, and counted
 level 2: and new connections are refused (0x89 server busy), before any password is hashed
 level 3: and new subscriptions are refused (0x97 quota exceeded)
 
-A level is entered at once and left one at a time, when the node was calm for a while: a level that flickers would
-invite everybody back at the same moment.
+A level is entered when two measurements in a row say so, for one late turn is no overload: the machine may have paused.
+It is left one at a time, when the node was calm for a while: a level that flickers would invite everybody back at once.
 """
 
 LAG_S = (0.1, 0.4, 1.0)  # of the event loop, entering level 1, 2, 3: a tenth of a second is what a person notices
@@ -23,15 +23,17 @@ LEVEL_MAX = 3
 class Overload:
     """The level now. `measure` several times a second; everybody else reads `level`."""
 
-    __slots__ = ("_calm_since", "level")
+    __slots__ = ("_calm_since", "_lag_before_s", "level")
 
     def __init__(self) -> None:
         self.level = 0
         self._calm_since: float | None = None
+        self._lag_before_s = 0.0
 
     def measure(self, lag_s: float, buffered_bytes: int, now: float) -> bool:
         """Take a measurement at `now` (seconds, monotonic); True if the level changed."""
         before = self.level
+        lag_s, self._lag_before_s = min(lag_s, self._lag_before_s), lag_s
         entered = _entered(lag_s, buffered_bytes)
         if entered > self.level:
             self.level = entered

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from mqtt_api.policy import Facts, Policy, Principal, client_id_allowed, decode_policy
+from mqtt_api.policy import Facts, Policy, Principal, client_id_allowed
 from mqtt_broker.auth.credential import still_proves
 from mqtt_broker.auth.principal import USERNAME_EXACTLY
 from mqtt_broker.node import groups
@@ -59,7 +59,7 @@ class PolicyFeed:
 async def offer(hub: Hub, document: bytes, where: str) -> None:
     """Apply a policy document if it is newer. Never raises for its content; `where` tells people where it came from."""
     try:
-        policy = await asyncio.to_thread(decode_policy, document)  # tens of milliseconds for a large one
+        policy = await asyncio.to_thread(hub.policy_decoder.decode, document)  # the first of a large one takes long
     except ValueError as problem:
         log.error("%s is not a policy, the one in force stays: %s", where, problem)
         return
@@ -182,7 +182,9 @@ def _changes(before: Policy | None, policy: Policy) -> Generator[int, None, _Cha
     effort = 0
     for name, principal in policy.principals.items():
         old = before.principals.get(name)
-        effort += COMPARED_PER_EFFORT // PRINCIPALS_PER_EFFORT + len(principal.rules)
+        if old is not principal:
+            effort += COMPARED_PER_EFFORT // PRINCIPALS_PER_EFFORT
+        effort += 1 + len(principal.rules)
         if old is None or not (_is_like(old, principal) and same_rules(old.rules, principal.rules)):
             changes.principals.add(name)
         if effort >= COMPARED_PER_EFFORT:
@@ -193,7 +195,7 @@ def _changes(before: Policy | None, policy: Policy) -> Generator[int, None, _Cha
 
 def _is_like(one: Principal, other: Principal) -> bool:
     """Equal but for where their rules stand in the table: that changes with every other object."""
-    return one == other or replace(one, rules=()) == replace(other, rules=())
+    return one is other or one == other or replace(one, rules=()) == replace(other, rules=())
 
 
 # One session ---------------------------------------------------------------------------------------------------------
@@ -245,6 +247,7 @@ def deciding(hub: Hub, session: LiveSession) -> Generator[int, None, int]:
     if muted and hub.settings.on_revoke == "Disconnect" and session.client_id in hub.connections:
         hub.connections[session.client_id].end(ReasonCode.NOT_AUTHORIZED)
     groups.wake_all(hub, session)
+    hub.release_rights(session)
     yield effort
     return muted
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from mqtt_broker.store.ports import (
     FREEING,
+    AcceptRun,
     Fenced,
     Membership,
     Operation,
@@ -26,8 +27,9 @@ from mqtt_broker.store.ports import (
 
 log = logging.getLogger("mqtt_broker.store")
 
-OPERATIONS_PER_BATCH_MAX = 2_000  # bounds one call's time in the store; measured far below its own limits
+OPERATIONS_PER_BATCH_MAX = 2_000  # bounds one call's time in the store; of a run each message counts
 EFFORT_PER_TURN_MAX = 200  # callbacks, or subscriptions in them, some 5 ms; then everybody else has a turn first
+RUN_MESSAGES_PER_EFFORT = 4
 RETRY_S_FIRST = 0.05
 FULL_S = 0.2  # a full store is asked again that often
 RETRY_S_MAX = 2.0  # a store that is back is used again within two seconds
@@ -49,9 +51,14 @@ def ignore(_: Result) -> None:
 
 
 def _effort(operation: Operation) -> int:
-    if isinstance(operation, Subscribe):
-        return len(operation.subscriptions)
-    return max(1, len(operation.keys)) if isinstance(operation, Unsubscribe) else 1
+    match operation:
+        case Subscribe(subscriptions=subscriptions):
+            return len(subscriptions)
+        case Unsubscribe(keys=keys):
+            return max(1, len(keys))
+        case AcceptRun(payloads=payloads):
+            return max(1, len(payloads) // RUN_MESSAGES_PER_EFFORT)
+    return 1
 
 
 class CommitPump:
@@ -131,8 +138,17 @@ class CommitPump:
         finally:
             self._running = None
 
+    def _in_one_batch(self) -> int:
+        """How many of what is gathered fit into one call; at least one."""
+        left = self._operations_max
+        for index, (operation, _) in enumerate(self._gathered):
+            left -= len(operation.payloads) if type(operation) is AcceptRun else 1
+            if left < 0:
+                return max(1, index)
+        return len(self._gathered)
+
     async def _next_batch(self) -> None:
-        batch = self._gathered[: self._operations_max]
+        batch = self._gathered[: self._in_one_batch()]
         del self._gathered[: len(batch)]
         self._number += 1
         try:

@@ -50,8 +50,9 @@ def send(hub: Hub, session: LiveSession, subscriptions: list[Subscription], rout
         if topics or not is_done:
             waiting.append((subscription, topics, walk))
     if waiting:
+        hub.retained_sending += 1
         task = hub.loop.create_task(_send_all(hub, session, waiting, routed), name="retained")
-        task.add_done_callback(_note_failure)
+        task.add_done_callback(lambda task: _ended(hub, task))
 
 
 def _found(hub: Hub, walk: Walk) -> tuple[list[str], bool]:
@@ -69,7 +70,8 @@ def _found(hub: Hub, walk: Walk) -> tuple[list[str], bool]:
     return topics, True
 
 
-def _note_failure(task: "asyncio.Task[None]") -> None:
+def _ended(hub: Hub, task: "asyncio.Task[None]") -> None:
+    hub.note_retained_sent()
     if not task.cancelled() and (problem := task.exception()) is not None:
         log.error("retained messages could not be sent: %s", problem, exc_info=problem)
 
@@ -112,7 +114,7 @@ async def _send(hub: Hub, session: LiveSession, subscription: Subscription, topi
             and _may_receive(session, subscription, message)
             and _may_be_retained(hub, message)
         ):
-            _deliver(hub, session, subscription, message)
+            _deliver(hub, session, subscription, message, routed)
         hub.turns.spend((count % MESSAGES_PER_EFFORT == 0) + (hub.rules_resolved - resolved) // RULES_PER_EFFORT)
         await hub.turns.share()
     return session.outlet is not None and session.subscriptions.get(subscription.key) == subscription
@@ -122,7 +124,7 @@ def _comes_live(hub: Hub, found: RetainedMessage, routed: Routed) -> bool:
     """True if its publish was planned when the subscription was routed: the old value must not come after it."""
     if routed.position and found.planned_at >= routed.position:
         return True
-    return hub.retained_planned.get(found.message.topic, 0) > routed.plans
+    return hub.has_come_live(found.message.topic, routed.plans)
 
 
 def _may_receive(session: LiveSession, subscription: Subscription, message: Message) -> bool:
@@ -151,7 +153,10 @@ def _is_open(settings: NodeSettings, source: str) -> bool:
     return any(entry.name == source and entry.principals == "Open" for chain in chains for entry in chain)
 
 
-def _deliver(hub: Hub, session: LiveSession, subscription: Subscription, message: Message) -> None:
+def _deliver(
+    hub: Hub, session: LiveSession, subscription: Subscription, message: Message, routed: Routed | None = None
+) -> None:
+    """`routed` for what the store keeps: what replaced it meanwhile on another node may stand in the queue already."""
     decisions = hub.decisions
     qos = min(message.qos, subscription.qos)
     identifiers = subscription.identifiers
@@ -169,4 +174,5 @@ def _deliver(hub: Hub, session: LiveSession, subscription: Subscription, message
             hub.note_evicted(result.evicted)
             hub.deliver(message, (receiver,), {session.client_id: result.sequences[0]}, decisions)
 
-    hub.pump.submit(Accept(message=message, targets=(target,)), queued)
+    before = 0 if routed is None else routed.position
+    hub.pump.submit(Accept(message=message, targets=(target,), retained_before=before), queued)

@@ -37,7 +37,14 @@ def start(
     fires_will_of: tuple[str, int] | None,
     done: Done = lambda _: None,
 ) -> None:
-    """Begin; `done(result)` runs when every receiver's part is durable and handed over, or at once if refused."""
+    """Begin; `done(result)` runs when every receiver's part is durable and handed over, or at once if refused.
+
+    A will that is on its way already is left alone.
+    """
+    if fires_will_of in hub.firing:
+        return
+    if fires_will_of is not None:
+        hub.firing.add(fires_will_of)
     release = hub.pump.hold()  # from this moment on, for this is when the plan begins to be made
     work = _spread(hub, message, marker, fires_will_of, hub.peers.position)
     task = hub.loop.create_task(work, name="spread")
@@ -46,6 +53,8 @@ def start(
     def ended(task: "asyncio.Task[Result]") -> None:
         release()
         hub.spreading.discard(task)
+        if fires_will_of is not None:
+            hub.firing.discard(fires_will_of)
         if not task.cancelled() and task.exception() is not None:
             log.error("a message for many could not be spread", exc_info=task.exception())
         elif not task.cancelled():
@@ -60,12 +69,15 @@ async def _spread(
     decisions = hub.decisions
     plan = await hub.plan_at_leisure(message)
     sets_retained = message.retain
-    for piece, part in _parts(hub, plan, _token(marker, fires_will_of)):
+    for piece, part in _parts(hub, plan, _token(hub, marker, fires_will_of)):
         accept = accept_of(hub, message, piece, marker, fires_will_of, part)
         result: Result = Accepted()
-        if accept is not None:
-            accept = replace(accept, position=position, retain=sets_retained)
-            result = await _commit(hub, accept)
+        try:
+            if accept is not None:
+                accept = replace(accept, position=position, retain=sets_retained)
+                result = await _commit(hub, accept)
+        finally:
+            hub.retained_under_way -= message.retain
         if not isinstance(result, Accepted):
             return result
         hand_over(hub, message, piece, accept, result, decisions)
@@ -75,10 +87,12 @@ async def _spread(
     return Accepted()
 
 
-def _token(marker: Marker | None, fires_will_of: tuple[str, int] | None) -> str:
+def _token(hub: "Hub", marker: Marker | None, fires_will_of: tuple[str, int] | None) -> str:
     """What makes it the same message when it is sent again; empty if nobody has to know it."""
     if marker is not None:
-        return f"{marker.client_id}:{marker.packet_id}"
+        session = hub.sessions.get(marker.client_id)
+        incarnation = 0 if session is None else session.incarnation  # a later session may use the packet id anew
+        return f"{marker.client_id}:{incarnation}:{marker.packet_id}"
     return "" if fires_will_of is None else f"will:{fires_will_of[0]}:{fires_will_of[1]}"
 
 

@@ -69,4 +69,13 @@ def read_figures(hub: Hub, kept: Kept, uptime_s: int) -> Figures:
         bytes_sent=counters.bytes_sent,
         memory_bytes=readings.memory_bytes(),
         memory_bytes_max=readings.memory_bytes_max(),
+        cluster=_cluster(hub),
     )
+
+
+def _cluster(hub: Hub) -> dict[str, int]:
+    """Sums over all nodes: this one as it is now, the others as they told last. Empty for a node that is alone."""
+    if not hub.peers.follow_feed:
+        return {}
+    others = hub.peers.totals()
+    return {name: int(own + sum(each.get(name, 0) for each in others)) for name, own in hub.sys_totals().items()}

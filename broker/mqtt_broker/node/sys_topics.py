@@ -20,7 +20,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     """One reading of the node. Levels are of this moment, totals since the start.
 
     Bytes are those of MQTT packets, below TLS and WebSocket; payload bytes those of PUBLISH payloads alone. Packets are
-    of every type, `connections_opened` counts sockets, `connects_received` CONNECTs, whatever came of them.
+    of every type, `connections_opened` counts sockets, `connects_received` CONNECTs, whatever came of them. `cluster`:
+    sums over all nodes, by their names; empty if there is one.
     """
 
     version: str
@@ -46,6 +47,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     bytes_sent: int
     memory_bytes: int
     memory_bytes_max: int
+    cluster: Mapping[str, int] = {}
 
 
 class MovingAverage:
@@ -132,6 +134,7 @@ class SysTopics:
             "bytes/sent": figures.bytes_sent,
             "heap/current": figures.memory_bytes,
             "heap/maximum": figures.memory_bytes_max,
+            **{f"cluster/{name}": value for name, value in figures.cluster.items()},
             **self._loads(figures, now),
         }
 

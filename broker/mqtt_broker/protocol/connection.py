@@ -16,6 +16,7 @@ The conversation of the hub with it:
 A step that the state does not have raises IllegalStepError. CLOSED has them all, and there they do nothing.
 """
 
+import sys
 from typing import cast
 
 from msgspec.structs import replace
@@ -73,6 +74,7 @@ from mqtt_broker.wire.packets import (
     UnsubAck,
     Unsubscribe,
 )
+from mqtt_broker.wire.primitives import two_byte_integers
 from mqtt_broker.wire.reasons import ReasonCode, return_code_of
 
 CONNECT_BYTES_MAX = 65_536  # before anybody is known: room for long credentials and a will, no room for a flood
@@ -241,6 +243,16 @@ class Connection:
     def has_open_exchanges(self) -> bool:
         """True while PUBLISH packets of the client that count against our Receive Maximum are not completed."""
         return bool(self._window)
+
+    @property
+    def receive_room(self) -> int:
+        """How many PUBLISH of QoS 1 and 2 the client may send before we complete one [MQTT-3.3.4-7]."""
+        return sys.maxsize if self._window is None else self._window.room
+
+    def opened(self, packet_ids: bytes) -> None:
+        """The caller understood QoS 1 packets by itself, no more than `receive_room`: ids of two bytes each."""
+        if self._window is not None:
+            self._window.open_all(two_byte_integers(packet_ids))
 
     def heard(self, now: float) -> None:
         """The caller understood whole packets of this client by itself: they count for keep-alive [MQTT-3.1.2-22]."""
@@ -568,10 +580,16 @@ class Connection:
         """
         return self.state is State.CONNECTED and self._outbox.forward(frames, largest_bytes)
 
-    def acknowledge(self, acknowledgements: bytes) -> None:
-        """Queue PUBACKs as they are, for QoS 1 packets that the caller understood by itself [MQTT-4.3.2-4]."""
-        if self.state is State.CONNECTED:
-            self._outbox.forward(acknowledgements, SMALLEST_PACKET_BYTES)
+    def acknowledge(self, acknowledgements: bytes, opened: bytes = b"") -> None:
+        """Queue PUBACKs as they are, for QoS 1 packets that the caller understood by itself [MQTT-4.3.2-4].
+
+        `opened`: their ids, as they were told to `opened`; none for what is acknowledged at once.
+        """
+        if self.state is not State.CONNECTED:
+            return
+        self._outbox.forward(acknowledgements, SMALLEST_PACKET_BYTES)
+        if opened and self._window is not None:
+            self._window.complete_all(two_byte_integers(opened))
 
     def puback(self, packet_id: int, reason: ReasonCode = ReasonCode.SUCCESS, reason_string: str | None = None) -> bool:
         """Complete an inbound PUBLISH of QoS 1."""

@@ -4,6 +4,8 @@ Knows packet ids of one connection; does not know packets, sessions, or whether 
 the count starts anew with each one (MQTT 5.0, 4.9).
 """
 
+from collections.abc import Iterable
+
 from mqtt_broker.wire.errors import Violation
 from mqtt_broker.wire.reasons import ReasonCode
 
@@ -19,6 +21,19 @@ class ReceiveWindow:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def room(self) -> int:
+        """How many PUBLISH more the client may open, whatever their ids."""
+        return self._receive_maximum - len(self._open)
+
+    def open_all(self, packet_ids: Iterable[int]) -> None:
+        """As `open`, for no more than there is `room` for."""
+        self._open.update(packet_ids)
+
+    def complete_all(self, packet_ids: Iterable[int]) -> None:
+        """As `complete`, for each of them."""
+        self._open.difference_update(packet_ids)
 
     def open(self, packet_id: int) -> None:
         """Count a received PUBLISH, an id that is open already once. Raises Violation (0x93) beyond the maximum."""

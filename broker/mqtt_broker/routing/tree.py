@@ -4,6 +4,7 @@ Knows filters and who holds them; does not know messages, rights, sessions or ho
 are valid before they come here (mqtt_api.topics). A muted subscription is not in the tree: the caller takes it out.
 """
 
+import sys
 from collections.abc import Iterator
 
 from mqtt_broker.session.session import Subscription
@@ -15,60 +16,100 @@ VERSION_BUCKETS = 1024  # first levels share these: clients choose the levels, s
 
 
 class _Holders:
-    """Who holds one filter: its own subscriptions and those of each shared group, by client id."""
+    """Who holds one filter: its own subscriptions and those of each shared group, by client id.
 
-    __slots__ = ("plain", "shared")
+    Most filters have a single holder, `one`; `many` is empty then. With more of them it is the other way round.
+    """
+
+    __slots__ = ("many", "one", "shared")
 
     def __init__(self) -> None:
-        self.plain: dict[str, Match] = {}
-        self.shared: dict[str, dict[str, Match]] = {}
+        self.one: Match | None = None
+        self.many: dict[str, Match] = _NOBODY
+        self.shared: dict[str, dict[str, Match]] = _NO_GROUPS
 
-    def of(self, group: str | None) -> dict[str, Match]:
-        return self.plain if group is None else self.shared.get(group, {})
+    def of(self, group: str) -> list[Match]:
+        return list(self.shared.get(group, _NOBODY).values())
 
     def put(self, client_id: str, subscription: Subscription) -> bool:
-        """True if it is new, False if it replaced one."""
-        group = subscription.group
-        holders = self.plain if group is None else self.shared.setdefault(group, {})
-        is_new = client_id not in holders
-        holders[client_id] = (client_id, subscription)  # [MQTT-3.8.4-3]
+        """True if it is new, False if it replaced one [MQTT-3.8.4-3]."""
+        match = (client_id, subscription)
+        if subscription.group is not None:
+            return self._put_shared(subscription.group, match)
+        if self.many:
+            is_new = client_id not in self.many
+            self.many[client_id] = match
+            return is_new
+        known = self.one
+        if known is None or known[0] == client_id:
+            self.one = match
+            return known is None
+        self.one, self.many = None, {known[0]: known, client_id: match}
+        return True
+
+    def _put_shared(self, group: str, match: Match) -> bool:
+        if self.shared is _NO_GROUPS:
+            self.shared = {}
+        members = self.shared.setdefault(group, {})
+        is_new = match[0] not in members
+        members[match[0]] = match
         return is_new
 
     def drop(self, client_id: str, group: str | None) -> bool:
-        holders = self.of(group)
-        if holders.pop(client_id, None) is None:
+        """False if there was none."""
+        if group is not None:
+            return self._drop_shared(client_id, group)
+        if self.one is not None and self.one[0] == client_id:
+            self.one = None
+            return True
+        return self.many.pop(client_id, None) is not None
+
+    def _drop_shared(self, client_id: str, group: str) -> bool:
+        members = self.shared.get(group, _NOBODY)
+        if members.pop(client_id, None) is None:
             return False
-        if group is not None and not holders:
+        if not members:
             del self.shared[group]
         return True
 
     def collect(self, into: list[Match]) -> None:
-        into.extend(self.plain.values())
+        if self.one is not None:
+            into.append(self.one)
+        into.extend(self.many.values())
         for members in self.shared.values():
             into.extend(members.values())
 
     @property
     def is_empty(self) -> bool:
-        return not self.plain and not self.shared
+        return self.one is None and not self.many and not self.shared
 
 
 class _Node:
-    """One level of the trie. `holders` hold the filter that ends here, `rest` the one that ends here with `/#`."""
+    """One level of the trie. `holders` hold the filter that ends here, `rest` the one that ends here with `/#`.
 
-    __slots__ = ("any_level", "children", "holders", "rest")
+    Most nodes have a single child for a named level: `only` below `only_level`. With more of them it is `children`.
+    """
+
+    __slots__ = ("any_level", "children", "holders", "only", "only_level", "rest")
 
     def __init__(self) -> None:
-        self.children: dict[str, _Node] = {}
+        self.only_level: str | None = None
+        self.only: _Node | None = None
+        self.children: dict[str, _Node] = _NO_CHILDREN
         self.any_level: _Node | None = None
         self.holders: _Holders | None = None
         self.rest: _Holders | None = None
 
     @property
     def is_empty(self) -> bool:
-        return not self.children and self.any_level is None and self.holders is None and self.rest is None
+        has_child = self.only is not None or self.any_level is not None or self.children
+        return not has_child and self.holders is None and self.rest is None
 
     def child(self, level: str) -> "_Node | None":
-        return self.any_level if level == "+" else self.children.get(level)
+        return self.any_level if level == "+" else self.named(level)
+
+    def named(self, level: str) -> "_Node | None":
+        return self.only if self.only_level == level else self.children.get(level)
 
     def child_or_new(self, level: str) -> "_Node":
         known = self.child(level)
@@ -78,14 +119,31 @@ class _Node:
         if level == "+":
             self.any_level = node
         else:
-            self.children[level] = node
+            self._add(sys.intern(level), node)  # the same few names stand below every device
         return node
+
+    def _add(self, level: str, node: "_Node") -> None:
+        if self.children:
+            self.children[level] = node
+        elif self.only_level is None or self.only is None:
+            self.only_level, self.only = level, node
+        else:
+            self.children = {self.only_level: self.only, level: node}
+            self.only_level = self.only = None
 
     def cut(self, level: str) -> None:
         if level == "+":
             self.any_level = None
+        elif self.only_level == level:
+            self.only_level = self.only = None
         else:
             del self.children[level]
+
+
+# These stay empty: most nodes and filters have no use for dictionaries of their own, which are 64 bytes each.
+_NOBODY: dict[str, Match] = {}
+_NO_GROUPS: dict[str, dict[str, Match]] = {}
+_NO_CHILDREN: dict[str, _Node] = {}
 
 
 class SubscriptionTree:
@@ -169,7 +227,7 @@ class SubscriptionTree:
     def members(self, group: str, topic_filter: str) -> list[Match]:
         """The members of one shared subscription; `topic_filter` without its `$share/group/` prefix."""
         holders = self._holders(topic_filter)
-        return [] if holders is None else list(holders.of(group).values())
+        return [] if holders is None else holders.of(group)
 
     def version(self, topic: str) -> int:
         """A number that grows whenever what `match(topic)` answers may have changed, for whoever keeps an answer.
@@ -208,7 +266,8 @@ class SubscriptionTree:
                         yield node.rest
                     if node.any_level is not None:
                         below.append(node.any_level)
-                child = node.children.get(level)  # [MQTT-3.3.2-3]
+                # `named`, without the call
+                child = node.only if node.only_level == level else node.children.get(level)  # [MQTT-3.3.2-3]
                 if child is not None:
                     below.append(child)
             here = below

@@ -18,7 +18,9 @@ def packet_id_of(sequence: int) -> int:
     return (sequence - 1) % PACKET_IDS_MAX + 1
 
 
-NO_IDS: frozenset[int] = frozenset()  # most sessions have nothing under way; an empty set each is 216 bytes
+# Most sessions have nothing under way; an empty set of their own is 216 bytes.
+NO_IDS: frozenset[int] = frozenset()
+NO_SEQUENCES: dict[int, int] = {}
 
 
 class Phase(Enum):
@@ -63,7 +65,7 @@ class OutboundWindow(Generic[T]):
     The caller sends a queue's entries in the order of their sequence; only then the ids in use here are all there are.
     """
 
-    __slots__ = ("_exchanges", "_forgettable", "_last_free_id", "_receive_maximum")
+    __slots__ = ("_exchanges", "_forgettable", "_last_free_id", "_receive_maximum", "_stored")
 
     def __init__(self, receive_maximum: int) -> None:
         if not 1 <= receive_maximum <= PACKET_IDS_MAX:
@@ -71,10 +73,11 @@ class OutboundWindow(Generic[T]):
         self._receive_maximum = receive_maximum
         self._exchanges: dict[int, Exchange[T]] = {}
         self._forgettable: set[int] | frozenset[int] = NO_IDS
+        self._stored = NO_SEQUENCES
         self._last_free_id = 0
 
     def __len__(self) -> int:
-        return len(self._exchanges) + len(self._forgettable)
+        return len(self._exchanges) + len(self._forgettable) + len(self._stored)
 
     @property
     def has_room(self) -> bool:
@@ -136,9 +139,36 @@ class OutboundWindow(Generic[T]):
         self._forgettable.update(ids)
         return ids
 
-    def is_forgettable(self, packet_id: int) -> bool:
-        """True while this id is one of `send_forgettable`'s."""
-        return packet_id in self._forgettable
+    def send_stored(self, first: int, count: int) -> Sequence[int]:
+        """Begin QoS 1 exchanges of `count` entries of the queue, from sequence `first` on: their packet ids, in order.
+
+        Nothing is kept of them but that: `finish_stored` ends them. Empty, and nothing has begun: there is no room for
+        all of them, or one of their ids is in use.
+        """
+        if len(self) + count > self._receive_maximum:  # [MQTT-3.3.4-9]
+            return ()
+        sequences = range(first, first + count)
+        first_id = packet_id_of(first)
+        ids: Sequence[int] = range(first_id, first_id + count)
+        if ids[-1] > PACKET_IDS_MAX:
+            ids = [packet_id_of(sequence) for sequence in sequences]
+        if not self._are_free(ids):  # [MQTT-2.2.1-4]
+            return ()
+        if self._stored is NO_SEQUENCES:
+            self._stored = {}
+        self._stored.update(zip(ids, sequences, strict=True))
+        return ids
+
+    def finish_stored(self, packet_ids: Collection[int]) -> tuple[int, ...]:
+        """PUBACKs came: the sequences. Empty: they are not all of stored exchanges, each once; nothing changed then."""
+        stored = self._stored
+        if not stored or len(set(packet_ids)) != len(packet_ids) or not stored.keys() >= set(packet_ids):
+            return ()
+        return tuple([stored.pop(packet_id) for packet_id in packet_ids])
+
+    def is_light(self, packet_id: int) -> bool:
+        """True while this id is one of `send_forgettable`'s or `send_stored`'s."""
+        return packet_id in self._forgettable or packet_id in self._stored
 
     def finish_forgettable(self, packet_ids: Collection[int]) -> bool:
         """PUBACKs came. False: they are not all of forgettable exchanges, each once; nothing changed then."""
@@ -154,7 +184,7 @@ class OutboundWindow(Generic[T]):
         """What the client owes for this id; None: no exchange has it."""
         exchange = self._exchanges.get(packet_id)
         if exchange is None:
-            return Answer.PUBACK if packet_id in self._forgettable else None
+            return Answer.PUBACK if self.is_light(packet_id) else None
         if exchange.qos == 1:
             return Answer.PUBACK
         return Answer.PUBREC if exchange.phase is Phase.SENT else Answer.PUBCOMP
@@ -189,6 +219,7 @@ class OutboundWindow(Generic[T]):
         """Forget all: the session has ended."""
         self._exchanges.clear()
         self._forgettable = NO_IDS
+        self._stored = NO_SEQUENCES
 
     def _end(self, packet_id: int, qos: int, phase: Phase) -> T | None:
         exchange = self._exchanges.get(packet_id)
@@ -208,10 +239,11 @@ class OutboundWindow(Generic[T]):
                 return packet_id
 
     def _is_used(self, packet_id: int) -> bool:
-        return packet_id in self._exchanges or packet_id in self._forgettable
+        return packet_id in self._exchanges or self.is_light(packet_id)
 
     def _are_free(self, ids: Collection[int]) -> bool:
-        return self._forgettable.isdisjoint(ids) and self._exchanges.keys().isdisjoint(ids)
+        in_use = (self._forgettable, self._exchanges.keys(), self._stored.keys())
+        return all(not some or some.isdisjoint(ids) for some in in_use)
 
     def _next_free_ids(self, count: int) -> list[int]:
         ids: list[int] = []

@@ -140,10 +140,11 @@ class Stored(Struct, frozen=True, tag=True):
 
 
 class Backlog(Struct, frozen=True, tag=True):
-    """Something waits for members of this shared subscription."""
+    """Something waits for members of this shared subscription. `turns`: so many of it are for this node to take."""
 
     group: str
     filter: str
+    turns: int = 0
 
 
 Delivery = Forwarded | Stored | Backlog
@@ -204,11 +205,15 @@ class Positions(Struct, frozen=True, kw_only=True):
 
 
 class News(Struct, frozen=True, kw_only=True):
-    """What came after the positions asked for; empty tuples if nothing did in time."""
+    """What came after the positions asked for; empty tuples if nothing did in time.
+
+    `is_all`: nothing was left out, so whatever stood in any of them before an entry told here is told, or was.
+    """
 
     feed: tuple[FeedEntry, ...] = ()
     inbox: tuple[InboxEntry, ...] = ()
     control: tuple[ControlEntry, ...] = ()
+    is_all: bool = True
 
 
 class NodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):

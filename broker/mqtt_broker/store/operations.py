@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from mqtt_broker.session import will as wills
 from mqtt_broker.session.session import NEVER_S, QueueBounds
 from mqtt_broker.store.encoding import Details
@@ -16,6 +18,8 @@ from mqtt_broker.store.ordinals import Ordinals
 from mqtt_broker.store.ports import (
     Accept,
     Accepted,
+    AcceptedRun,
+    AcceptRun,
     Acknowledge,
     Claim,
     Claimed,
@@ -83,14 +87,19 @@ class World:
 
 
 class Receiver:
-    """One queue that an Accept goes to. `name` is the client id, or the `$share/...` filter of a group."""
+    """One queue that an Accept goes to. `name` is the client id, or the `$share/...` filter of a group.
 
-    __slots__ = ("bounds", "name", "queue")
+    `marks`: the mark is raised to what is appended. `is_stale`: it was to be, for a connection that is over.
+    """
+
+    __slots__ = ("bounds", "is_stale", "marks", "name", "queue")
 
     def __init__(self, name: str, queue: Queue, bounds: QueueBounds | None) -> None:
         self.name = name
         self.queue = queue
         self.bounds = bounds
+        self.marks = False
+        self.is_stale = False
 
 
 class Batch:
@@ -112,6 +121,7 @@ class Batch:
     def abandon(self) -> None:
         """Nobody owns the sessions of this node any more, as if each connection had broken now."""
         for session in self._sessions.owned_by(self._node):
+            self._queues.give_back(self._queues.of(session.incarnation))
             self._leave(
                 session,
                 session.expiry_interval_s,
@@ -236,6 +246,8 @@ class Batch:
             if testator is None:
                 return Duplicate()
         message = operation.message
+        if operation.retained_before and not self._retained.read((message.topic,), self._now):
+            return Duplicate()
         targets = [self._receiver(target) for target in operation.targets]
         groups = [receiver for group in operation.groups if (receiver := self._group_receiver(group)) is not None]
         receivers = [receiver for receiver in targets if receiver is not None] + groups
@@ -259,14 +271,16 @@ class Batch:
         self, operation: Accept, targets: Sequence[Receiver | None], groups: Iterable[Receiver], holders: int
     ) -> Accepted:
         body_id, size = self._queues.hold(operation.message, holders), operation.message.size
-        sequences = []
+        sequences: list[int] = []
         evicted: list[tuple[str, int]] = []
+        stale: list[str] = []
         for target, receiver in zip(operation.targets, targets, strict=True):
             sequence = 0
             if receiver is not None and self._make_room(receiver, size, evicted):
                 sequence = self._queues.append(
                     receiver.queue, body_id, size, target.qos, retain=target.retain, identifiers=target.identifiers
                 )
+                self._mark(receiver, stale)
             elif receiver is not None:
                 self._queues.let_go(body_id)
             sequences.append(sequence)
@@ -276,7 +290,52 @@ class Batch:
             else:
                 evicted.append((receiver.name, 0))
                 self._queues.let_go(body_id)
-        return Accepted(tuple(sequences), tuple(evicted))
+        return Accepted(tuple(sequences), tuple(evicted), tuple(stale))
+
+    def _mark(self, receiver: Receiver, stale: list[str]) -> None:
+        """Raise the mark to what was just appended, where that was asked for; or add whose connection is over."""
+        queue = receiver.queue
+        if receiver.is_stale:
+            stale.append(receiver.name)
+        elif receiver.marks and queue.sent_up_to < queue.last:
+            self._queues.set_mark(queue, queue.last)
+
+    def accept_run(self, operation: AcceptRun) -> AcceptedRun:
+        receivers = [self._receiver(target) for target in operation.targets]
+        payloads = operation.payloads
+        size, count = operation.message.size + len(payloads[0]), len(payloads)
+        if not all(_has_room(receiver, size, count) for receiver in receivers):
+            return self._accept_one_by_one(operation)
+        holders = len(receivers) - receivers.count(None)
+        if not holders:
+            return AcceptedRun(((0, 0),) * len(receivers))
+        body_ids = self._queues.hold_run(operation.message, payloads, holders)
+        stored = []
+        stale: list[str] = []
+        for target, receiver in zip(operation.targets, receivers, strict=True):
+            if receiver is None:
+                stored.append((0, 0))
+                continue
+            stored.append((self._queues.append_run(receiver.queue, body_ids, size, target), count))
+            self._mark(receiver, stale)
+        return AcceptedRun(tuple(stored), stale=tuple(stale))
+
+    def _accept_one_by_one(self, operation: AcceptRun) -> AcceptedRun:
+        """Some queue is nearly full. What one message found no place for, or was refused, so are those behind it."""
+        stored = [(0, 0)] * len(operation.targets)
+        evicted: list[tuple[int, str, int]] = []
+        stale: dict[str, None] = {}
+        for index, payload in enumerate(operation.payloads):
+            result = self.accept(Accept(message=replace(operation.message, payload=payload), targets=operation.targets))
+            if not isinstance(result, Accepted):
+                return AcceptedRun(tuple(stored), tuple(evicted), tuple(stale), len(operation.payloads) - index)
+            for number, sequence in enumerate(result.sequences):
+                if sequence:
+                    first, count = stored[number]
+                    stored[number] = (first or sequence, count + 1)
+            evicted += [(index, client_id, sequence) for client_id, sequence in result.evicted]
+            stale.update(dict.fromkeys(result.stale))
+        return AcceptedRun(tuple(stored), tuple(evicted), tuple(stale))
 
     def _make_room(self, receiver: Receiver, size: int, evicted: list[tuple[str, int]]) -> bool:
         """True if `size` bytes may be appended; what had to go for it is added to `evicted`."""
@@ -319,7 +378,11 @@ class Batch:
         session = self._living(target.client_id)
         if session is None or session.incarnation != target.incarnation:
             return None
-        return Receiver(session.client_id, self._queues.of(session.incarnation), session.bounds)
+        receiver = Receiver(session.client_id, self._queues.of(session.incarnation), session.bounds)
+        if target.marks_epoch:
+            receiver.marks = session.owner is not None and session.epoch == target.marks_epoch
+            receiver.is_stale = not receiver.marks
+        return receiver
 
     def _group_receiver(self, target: GroupTarget) -> Receiver | None:
         group_id = self._subscriptions.group_id(target.group, target.filter)
@@ -427,6 +490,10 @@ class Batch:
         return session if epoch is None or session.epoch == epoch else None
 
 
+def _has_room(receiver: Receiver | None, size: int, count: int) -> bool:
+    return receiver is None or receiver.bounds is None or receiver.queue.has_room(receiver.bounds, size, count)
+
+
 def _first_full(receivers: Iterable[Receiver], size: int) -> str | None:
     """The first receiver whose overflow policy refuses the message. One that is named twice needs room for both."""
     copies: dict[int, int] = {}
@@ -443,6 +510,7 @@ def _first_full(receivers: Iterable[Receiver], size: int) -> str | None:
 _HANDLERS: dict[type, Callable[[Batch, Any], Result]] = {
     Claim: Batch.claim,
     Accept: Batch.accept,
+    AcceptRun: Batch.accept_run,
     Release: Batch.release,
     MarkSent: Batch.mark_sent,
     Received: Batch.received,

@@ -17,11 +17,15 @@ class Ordinals:
 
     def next(self) -> int:
         """A number that was never given before."""
+        return self.some(1)[0]
+
+    def some(self, count: int) -> range:
+        """So many of them, one after the other."""
         if self._last is None:
             row = self._connection.execute("SELECT value FROM world WHERE name = 'ordinal'").fetchone()
             self._last = self._written = row[0] if row else 0
-        self._last += 1
-        return self._last
+        first, self._last = self._last + 1, self._last + count
+        return range(first, self._last + 1)
 
     def flush(self) -> None:
         if self._last != self._written:

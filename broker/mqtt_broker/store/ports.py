@@ -72,26 +72,34 @@ class Claim(Struct, frozen=True, kw_only=True):
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """One receiving queue of an Accept: dropped in silence when the incarnation is not that of the session."""
+    """One receiving queue of an Accept: dropped in silence when the incarnation is not that of the session.
+
+    `marks_epoch`: the connection of this epoch has room for the message. If it still is the session's connection, the
+    mark (MarkSent) is raised to this entry in the same step, so that it may be sent once it is stored; if not, the
+    result names the session as `stale`. 0 = the mark stays where it is.
+    """
 
     client_id: str
     incarnation: int
     qos: int
     retain: bool = False
     identifiers: tuple[int, ...] = ()
+    marks_epoch: int = 0
 
 
 class GroupTarget(Struct, frozen=True, kw_only=True):
     """The queue of one shared subscription: dropped in silence when nobody is subscribed to it any more.
 
     `bounds` are those of the group's own queue, which has no mark; None = no bound. `wakes` are other nodes with
-    connected members: each is told by its inbox (cluster.Backlog) that there is something to take.
+    connected members: each is told by its inbox (cluster.Backlog) that there is something to take. `turn`: the one of
+    them that should, "" = none of them.
     """
 
     group: str
     filter: str
     bounds: QueueBounds | None = None
     wakes: tuple[str, ...] = ()
+    turn: str = ""
 
 
 class Forward(Struct, frozen=True, kw_only=True):
@@ -110,12 +118,18 @@ class Part(Struct, frozen=True, kw_only=True):
     """One of several Accepts that together are one message for more receivers than one call may carry.
 
     `token` names the message, the same in all its parts; the store remembers which queues have it, until the last part,
-    so that parts which are sent again (after a crash too) append nothing twice. Marker, retained value and will record
-    are those of the whole: the marker is set, unfinished, by the first part that arrives, the will goes with the last.
+    so that parts which are sent again (after a crash too) append nothing twice: targets of one session belong into one
+    part, and parts that come again may be cut otherwise. Marker, retained value and will record are those of the whole:
+    the marker is set, unfinished, by the first part that arrives, the will goes with the last; once it was begun it is
+    finished, whatever becomes of the session.
+    `heard`: incarnations of receivers whose copies lie in no queue and in no Forward, for they are connected to the node
+    that writes. Which of them, and of the targets of Forwards, have the message is remembered as well; those that had
+    it before are told (`Accepted.heard`), or left out of the Forward.
     """
 
     token: str
     is_last: bool
+    heard: tuple[int, ...] = ()
 
 
 class Marker(Struct, frozen=True, kw_only=True):
@@ -133,7 +147,9 @@ class Accept(Struct, frozen=True, kw_only=True):
     is Reject and its queue is full: nothing changed) or Stale (the marker's epoch is not current: nothing changed).
     `retain` sets the retained message of the topic, or deletes it if the payload is empty. `fires_will_of` names a
     session (client id, incarnation) whose due will this is: removed in the same step; gone already means Duplicate.
-    `position` is the feed position the receivers were planned at; it is kept with the retained value. An entry for a
+    `position` is the feed position the receivers were planned at; it is kept with the retained value.
+    `retained_before`, if not 0: Duplicate, and nothing changed, unless the topic has a retained message that was planned
+    before this position. An entry for a
     session that is connected to another node is announced in that node's inbox (cluster.Stored).
     """
 
@@ -146,6 +162,19 @@ class Accept(Struct, frozen=True, kw_only=True):
     forwards: tuple[Forward, ...] = ()
     position: int = 0
     part: Part | None = None
+    retained_before: int = 0
+
+
+class AcceptRun(Struct, frozen=True, kw_only=True):
+    """Messages that differ in nothing but their payloads, which are all of one length: one Accept for each, in order.
+
+    `message` is each of them but for its payload, which is empty; `payloads` has at least one. Each session stands in
+    `targets` at most once. Result: AcceptedRun.
+    """
+
+    message: Message
+    payloads: tuple[bytes, ...]
+    targets: tuple[Target, ...]
 
 
 class Release(Struct, frozen=True, kw_only=True):
@@ -285,6 +314,7 @@ class End(Struct, frozen=True, kw_only=True):
 Operation = (
     Claim
     | Accept
+    | AcceptRun
     | Release
     | MarkSent
     | Received
@@ -347,10 +377,28 @@ class Accepted(Struct, frozen=True, tag=True):
 
     `evicted` are older entries that overflow removed: (client id, sequence) each, so that a node forgets them too.
     For a group's own queue the name is `$share/group/filter`; sequence 0 there is the new message itself.
+    `stale`: client ids of targets that hold the message, but whose `marks_epoch` is not current, or nobody's.
+    `heard`: those of `Part.heard` that had the message before.
     """
 
     sequences: tuple[int, ...] = ()
     evicted: tuple[tuple[str, int], ...] = ()
+    stale: tuple[str, ...] = ()
+    heard: tuple[int, ...] = ()
+
+
+class AcceptedRun(Struct, frozen=True, tag=True):
+    """For each target (first sequence, count): that many messages, the first ones, lie there in consecutive places.
+
+    The others found no place. `evicted` are older entries that overflow removed, as in Accepted, each with the index of
+    the message that it had to go for: (index, client id, sequence). `stale` as in Accepted. The last `refused` messages
+    changed nothing: a receiver's queue is full under overflow: Reject.
+    """
+
+    stored: tuple[tuple[int, int], ...]
+    evicted: tuple[tuple[int, str, int], ...] = ()
+    stale: tuple[str, ...] = ()
+    refused: int = 0
 
 
 class Duplicate(Struct, frozen=True, tag=True):
@@ -389,7 +437,7 @@ class Taken(Struct, frozen=True, tag=True):
     left: int = 0
 
 
-Result = Done | Stale | Claimed | ClaimRefused | Accepted | Duplicate | Rejected | Dropped | Taken
+Result = Done | Stale | Claimed | ClaimRefused | Accepted | AcceptedRun | Duplicate | Rejected | Dropped | Taken
 
 # Reads ---------------------------------------------------------------------------------------------------------------
 
@@ -422,6 +470,8 @@ class RetainedMessage(Struct, frozen=True):
 
 
 class DueWill(Struct, frozen=True, kw_only=True):
+    """`record` may be without subscriptions and inbound packet ids."""
+
     record: SessionRecord
 
 

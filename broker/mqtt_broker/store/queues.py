@@ -4,13 +4,13 @@ Knows places, sizes and the sent mark; does not know clients, epochs, subscripti
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import QueueBounds
-from mqtt_broker.store.encoding import decode_identifiers, decode_message, encode
+from mqtt_broker.store.encoding import around_payload, decode_identifiers, decode_message, encode
 from mqtt_broker.store.ordinals import Ordinals
-from mqtt_broker.store.ports import QueueEntry, Take
+from mqtt_broker.store.ports import QueueEntry, Take, Target
 
 COUNTERS_CACHED_MAX = 50_000  # about 10 MB; more are read again when needed
 
@@ -18,9 +18,24 @@ _READ = """
     SELECT q.place, q.qos, q.retain, q.received, q.identifiers, b.body, q.size, g.share, g.filter
     FROM queue q JOIN bodies b ON b.id = q.body_id LEFT JOIN groups g ON g.id = q.group_id
     WHERE q.home = ? AND q.place > ? ORDER BY q.place LIMIT ?"""
+_APPEND = "INSERT INTO queue VALUES (?, ?, ?, ?, ?, 0, NULL, NULL, ?, ?)"
 _EVICT = """
     DELETE FROM queue WHERE home = ? AND place = (SELECT min(place) FROM queue WHERE home = ? AND place > ?)
     RETURNING place, size, body_id"""
+
+
+def _spans(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The first and last of each stretch of consecutive numbers. One that stands there again begins a stretch anew."""
+    first = last = None
+    for number in numbers:
+        if last is not None and number == last + 1:
+            last = number
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first = last = number
+    if first is not None and last is not None:
+        yield first, last
 
 
 class Queue:
@@ -72,8 +87,7 @@ class Queues:
     def discard(self, home: int) -> None:
         """The queue goes, with everything in it."""
         rows = self._connection.execute("DELETE FROM queue WHERE home = ? RETURNING body_id", (home,)).fetchall()
-        for (body_id,) in rows:
-            self.let_go(body_id)
+        self._let_all_go([body_id for (body_id,) in rows])
         self._connection.execute("DELETE FROM counters WHERE home = ?", (home,))
         self._cache.pop(home, None)
         self._changed.discard(home)
@@ -93,9 +107,18 @@ class Queues:
 
     def let_go(self, body_id: int) -> None:
         """One holder fewer; the last one takes the body with it."""
-        last = self._connection.execute("DELETE FROM bodies WHERE id = ? AND holders = 1", (body_id,))
-        if last.rowcount == 0:
-            self._connection.execute("UPDATE bodies SET holders = holders - 1 WHERE id = ?", (body_id,))
+        self._let_all_go((body_id,))
+
+    def _let_all_go(self, body_ids: Iterable[int]) -> None:
+        """As `let_go`, for each of them."""
+        for first, last in _spans(body_ids):
+            gone = self._connection.execute(
+                "DELETE FROM bodies WHERE id BETWEEN ? AND ? AND holders = 1", (first, last)
+            ).rowcount
+            if gone <= last - first:
+                self._connection.execute(
+                    "UPDATE bodies SET holders = holders - 1 WHERE id BETWEEN ? AND ?", (first, last)
+                )
 
     def append(
         self,
@@ -113,11 +136,31 @@ class Queues:
         queue.bytes += size
         self._changed.add(queue.home)
         numbers = encode(identifiers) if identifiers else None
-        self._connection.execute(
-            "INSERT INTO queue VALUES (?, ?, ?, ?, ?, 0, NULL, NULL, ?, ?)",
-            (queue.home, queue.last, size, qos, retain, numbers, body_id),
-        )
+        self._connection.execute(_APPEND, (queue.home, queue.last, size, qos, retain, numbers, body_id))
         return queue.last
+
+    def hold_run(self, message: Message, payloads: Sequence[bytes], holders: int) -> range:
+        """As `hold`, for messages that differ in their payloads of one length: the ids of their bodies."""
+        body_ids = self._ordinals.some(len(payloads))
+        before, after = around_payload(message, len(payloads[0]))
+        self._connection.executemany(
+            "INSERT INTO bodies VALUES (?, ?, ?)",
+            [(body_id, holders, before + p + after) for body_id, p in zip(body_ids, payloads, strict=True)],
+        )
+        return body_ids
+
+    def append_run(self, queue: Queue, body_ids: range, size: int, target: Target) -> int:
+        """As `append`, for messages of `size` bytes each. The place of the first."""
+        first, count = queue.last + 1, len(body_ids)
+        queue.last += count
+        queue.messages += count
+        queue.bytes += count * size
+        self._changed.add(queue.home)
+        numbers = encode(target.identifiers) if target.identifiers else None
+        home, qos, retain = queue.home, target.qos, target.retain
+        rows = [(home, place, size, qos, retain, numbers, body_id) for place, body_id in enumerate(body_ids, first)]
+        self._connection.executemany(_APPEND, rows)
+        return first
 
     def make_room(self, queue: Queue, bounds: QueueBounds, size: int) -> tuple[int, ...] | None:
         """Evict the oldest entries above the mark until `size` bytes fit: their places. None: it would not help."""
@@ -141,9 +184,10 @@ class Queues:
     def remove(self, queue: Queue, places: Iterable[int]) -> int:
         """Delete these entries, unknown ones ignored. How many there were."""
         rows = []
-        for place in places:
+        for first, last in _spans(places):
             rows += self._connection.execute(
-                "DELETE FROM queue WHERE home = ? AND place = ? RETURNING place, size, body_id", (queue.home, place)
+                "DELETE FROM queue WHERE home = ? AND place BETWEEN ? AND ? RETURNING place, size, body_id",
+                (queue.home, first, last),
             ).fetchall()
         self._count_out(queue, rows)
         return len(rows)
@@ -246,11 +290,12 @@ class Queues:
 
     def _count_out(self, queue: Queue, rows: list[tuple[int, int, int]]) -> None:
         """Account for deleted rows of (place, size, body_id)."""
-        for _, size, body_id in rows:
-            queue.messages -= 1
-            queue.bytes -= size
-            self._changed.add(queue.home)
-            self.let_go(body_id)
+        if not rows:
+            return
+        queue.messages -= len(rows)
+        queue.bytes -= sum([size for _, size, _ in rows])
+        self._changed.add(queue.home)
+        self._let_all_go([body_id for _, _, body_id in rows])
 
     def _move_count(self, source: Queue, destination: Queue, size: int) -> None:
         source.messages -= 1

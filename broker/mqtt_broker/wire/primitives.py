@@ -5,6 +5,8 @@ Reading fails with a Violation, for the bytes are the peer's. Writing fails with
 """
 
 import re
+import sys
+from array import array
 from typing import Final
 
 from mqtt_broker.wire.errors import Violation
@@ -34,6 +36,14 @@ def malformed(detail: str) -> Violation:
 def protocol_error(detail: str) -> Violation:
     """A Violation with 0x82: the bytes can be read, and say what may not be said."""
     return Violation(ReasonCode.PROTOCOL_ERROR, detail)
+
+
+def two_byte_integers(data: bytes) -> "array[int]":
+    """Integers of two bytes that stand one behind the other in all of `data`, an even number of bytes."""
+    numbers = array("H", data)
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
 
 
 def scan_variable_byte_integer(data: bytes | bytearray | memoryview, index: int, end: int) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from mqtt_api.node_settings import RedisSettings
-from mqtt_operator.channel.terms import SharedStoreError, StoreAwayError
+from mqtt_operator.channel.terms import LogInRefusedError, SharedStoreError, StoreAwayError
 
 CONNECT_S_MAX = 5.0
 ANSWER_S_MAX = 10.0
@@ -59,7 +59,7 @@ def explain(error: Exception, settings: RedisSettings) -> SharedStoreError:
             to_do = f"Check masterName ({settings.master_name}), and that a primary lives."
             return StoreAwayError("The sentinels know no primary now.", where=where, to_do=to_do)
         case redis.AuthenticationError() | redis.exceptions.NoPermissionError():
-            return SharedStoreError("The store does not let us in, or not far enough.", where=where, to_do=_LOG_IN)
+            return LogInRefusedError("The store does not let us in, or not far enough.", where=where, to_do=_LOG_IN)
         case redis.exceptions.OutOfMemoryError():
             to_do = "Let clients fetch what waits for them, or raise maxmemory."
             return StoreAwayError("The store is full.", where=where, to_do=to_do)

@@ -6,6 +6,7 @@ Knows how a document is cut and what the pointer refuses; does not know what a p
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any
+from zlib import crc32
 
 import redis
 
@@ -16,6 +17,10 @@ from mqtt_operator.channel.connection import connect, explained
 from mqtt_operator.channel.terms import RevisionTakenError, RolledBackError, SharedStoreError, Writer, Written
 
 PART_BYTES_MAX = 512 * 1024
+PART_BYTES_MIN = 64 * 1024
+_ENDS = b'"},"'  # of a principal, and so the place for a cut
+_ONE_OF = 256  # such places; some 100 KiB apart
+_LOOK_BYTES = 32  # before such a place, which decide whether it is taken
 PARTS_WRITTEN_KEY = "written"  # where a part's digest stands: it has 64 characters, this is none
 
 
@@ -38,9 +43,28 @@ def write_policy(settings: RedisSettings, writer: Writer, revision: int, documen
 
 
 def cut(document: bytes) -> Iterator[bytes]:
-    """Parts small enough that none keeps the store busy for long; at least one."""
-    for start in range(0, max(1, len(document)), PART_BYTES_MAX):
-        yield document[start : start + PART_BYTES_MAX]
+    """Parts small enough that none keeps the store busy for long; at least one.
+
+    Where a document is cut follows from what stands there, so that a change moves no cut but those beside it: the other
+    parts keep their names, and nobody writes or fetches them again.
+    """
+    start = 0
+    while len(document) - start > PART_BYTES_MIN:
+        end = _end_of_part(document, start)
+        yield document[start:end]
+        start = end
+    if start < len(document) or not document:
+        yield document[start:]
+
+
+def _end_of_part(document: bytes, start: int) -> int:
+    limit = min(len(document), start + PART_BYTES_MAX)
+    at = start + PART_BYTES_MIN
+    while (at := document.find(_ENDS, at, limit)) >= 0:
+        at += len(_ENDS)
+        if crc32(document[at - _LOOK_BYTES : at]) % _ONE_OF == 0:
+            return at
+    return limit
 
 
 def _write_parts(client: redis.Redis, keys: StoreKeys, parts: Iterable[bytes]) -> None:

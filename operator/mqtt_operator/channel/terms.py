@@ -19,6 +19,10 @@ class StoreAwayError(SharedStoreError):
     """It does not answer: the same call may succeed later."""
 
 
+class LogInRefusedError(SharedStoreError):
+    """It answers, and does not let us in, or not far enough."""
+
+
 class Identity(StrEnum):
     """What the store turned out to be."""
 

@@ -7,7 +7,7 @@ Order: TLS and credentials first, then the policy, then the settings that name t
 node with files that exist.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -26,12 +26,14 @@ from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.files import make_private_folder, read_or_none, write_private_if_changed
 from mqtt_operator.local.folder import Declared
 from mqtt_operator.local.hints import Account
+from mqtt_operator.local.ports import Wanted, check_distinct
 from mqtt_operator.local.revision import load_revision, next_revision, save_revision
 from mqtt_operator.local.secrets import Endpoint, describe_endpoint
 from mqtt_operator.local.tls_files import ListenerFiles, write_tls_files
 from mqtt_operator.local.world import World
 from mqtt_operator.policy.compile import compile_policy
 
+FRONT = "the front"
 ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what a person may have asked for
 
 
@@ -150,13 +152,12 @@ def deploy(
     now: datetime,
     store: RedisPlace | None = None,
 ) -> Deployment:
-    """Write everything that the declared state asks for. Raises DataFolderError; what stood before stands then.
+    """Write everything that the declared state asks for. Raises DataFolderError, and ExpectedError if nodes would need
+    one port twice; what stood before stands then.
 
     `store` None: the one node has a file of its own, for its data and for the policy.
     """
     tls = write_tls_files(declared, data, surroundings.hostname, now)
-    credentials = prepare_credentials(declared, data, surroundings.hasher)
-    policy = _write_policy(declared, data, credentials)
     shared = None if store is None else build_redis_settings(declared.broker, store, store.node)
     entrance = NodePlace(
         node="",
@@ -168,11 +169,13 @@ def deploy(
         tls={name: each.files for name, each in tls.items()},
     )
     listeners = build_node_settings(declared.broker, entrance).listeners
+    places = _places(declared, surroundings, entrance, best_listener(listeners).port)
+    settings = [build_node_settings(declared.broker, place) for place in places]
+    _check_distinct(settings, listeners if surroundings.has_front else ())
+    credentials = prepare_credentials(declared, data, surroundings.hasher)
     _describe_endpoint(credentials, listeners, tls)
-    nodes = tuple(
-        _write_settings(data, build_node_settings(declared.broker, place))
-        for place in _places(declared, surroundings, entrance, best_listener(listeners).port)
-    )
+    policy = _write_policy(declared, data, credentials)
+    nodes = tuple(_write_settings(data, each) for each in settings)
     return Deployment(
         declared=declared,
         data=data,
@@ -183,6 +186,11 @@ def deploy(
         listener_cas={name: each.ca for name, each in tls.items() if each.ca is not None},
         credentials=credentials,
     )
+
+
+def _check_distinct(nodes: Iterable[NodeSettings], front: Iterable[ListenerSettings]) -> None:
+    wanted = [Wanted(node.node, each) for node in nodes for each in node.listeners]
+    check_distinct([*wanted, *(Wanted(FRONT, each) for each in front)])
 
 
 def _places(declared: Declared, surroundings: Surroundings, entrance: NodePlace, port: int) -> list[NodePlace]:

@@ -78,14 +78,14 @@ def views(
 ) -> list[NodeView]:
     """Nodes of this machine first, then those that only have a lease."""
     leases = {} if members is None else members.nodes
-    feed_end = 0 if members is None else members.feed_end
+    feed_end = None if members is None else members.feed_end
     here = [_view(each.node, _address(each), statuses[each.node], leases.get(each.node), feed_end) for each in nodes]
     known = {each.node for each in nodes}
     elsewhere = [_view(name, "", None, lease, feed_end) for name, lease in sorted(leases.items()) if name not in known]
     return here + elsewhere
 
 
-def _view(node: str, address: str, status: NodeStatus | None, lease: Member | None, feed_end: int) -> NodeView:
+def _view(node: str, address: str, status: NodeStatus | None, lease: Member | None, feed_end: int | None) -> NodeView:
     state = _state(status, lease)
     if status is not None:
         return NodeView(
@@ -95,7 +95,7 @@ def _view(node: str, address: str, status: NodeStatus | None, lease: Member | No
             connections=status.connections,
             sessions=status.sessions,
             feed=status.cluster.position,
-            lag=status.cluster.lag,
+            lag=_lag(status.cluster.position, feed_end),
             policy=status.policy_revision,
         )
     if lease is None:
@@ -106,9 +106,13 @@ def _view(node: str, address: str, status: NodeStatus | None, lease: Member | No
         address=address,
         connections=lease.facts.connections,
         feed=lease.facts.applied,
-        lag=max(0, feed_end - lease.facts.applied),
+        lag=_lag(lease.facts.applied, feed_end),
         policy=lease.facts.policy_revision,
     )
+
+
+def _lag(position: int | None, feed_end: int | None) -> int | None:
+    return None if position is None or feed_end is None else max(0, feed_end - position)
 
 
 def _state(status: NodeStatus | None, lease: Member | None) -> State:

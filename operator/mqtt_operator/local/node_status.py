@@ -23,10 +23,9 @@ class ListenerStatus(Struct, frozen=True, kw_only=True):
 
 
 class AmongOthers(Struct, frozen=True, kw_only=True):
-    """Where a node stands among others; absent if it is alone. `lag`: entries of the feed that it has not applied yet."""
+    """Where a node stands among others. `position`: how far it has applied the feed; None: it is alone."""
 
     position: int | None = None
-    lag: int | None = None
     frozen: bool = False
 
 

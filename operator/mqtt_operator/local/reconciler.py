@@ -17,7 +17,7 @@ from msgspec import Struct
 from mqtt_api.kinds.session_store import DurabilityLevel
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.policy import Policy, encode_policy
-from mqtt_operator.channel.terms import Found, RevisionTakenError, RolledBackError, Writer, Written
+from mqtt_operator.channel.terms import Found, LogInRefusedError, RevisionTakenError, RolledBackError, Writer, Written
 from mqtt_operator.desired.redis_settings import RedisPlace
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.local.data_folder import DataFolder
@@ -150,6 +150,7 @@ class Reconciler:
         self._writer: Writer | None = None
         self._deployment: Deployment | None = None
         self._broken = False
+        self._accepted = 0
         self._publishing = threading.Lock()
 
     @property
@@ -188,14 +189,20 @@ class Reconciler:
     def keep_policy(self) -> int:
         """See to it that the store still has the policy in force, and that nodes may serve from it.
 
-        Returns the generation of a store that was rolled back, and is accepted by this; else 0.
+        Returns the generation of a store that was rolled back, if one was accepted since this was called last; else 0.
         Raises SharedStoreError.
         """
         with self._publishing:
             deployment = self._deployment
             if deployment is None or deployment.store is None:
                 return 0
-            return self._publish(deployment.store, deployment.policy).accepted
+            try:
+                self._publish(deployment.store, deployment.policy)
+            except LogInRefusedError:
+                self._place_of(deployment.declared)  # a server that was restarted has forgotten the users it was given
+                self._publish(deployment.store, deployment.policy)
+            accepted, self._accepted = self._accepted, 0
+            return accepted
 
     def node_is_ready(self) -> None:
         """The store exists from now on. Raises DataFolderError."""
@@ -219,12 +226,13 @@ class Reconciler:
         place = self._place_of(declared)
         return deploy(declared, self._data, self.world, self._surroundings, self._now(), place)
 
-    def _publish(self, store: RedisSettings, policy: Policy) -> Written:
+    def _publish(self, store: RedisSettings, policy: Policy) -> None:
         door = self._open_door(store)
         if self._writer is None:
             self._writer = self._begin(door, accepts=store.durability != DurabilityLevel.REPLICATED)
         try:
-            return door.write_policy(self._writer, policy.revision, encode_policy(policy))
+            written = door.write_policy(self._writer, policy.revision, encode_policy(policy))
+            self._accepted = max(self._accepted, written.accepted)
         except RolledBackError as refusal:
             refusal.to_do = (
                 f"Bring the newer store back; to go on without what it lost, start again with "

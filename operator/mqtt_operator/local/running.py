@@ -17,20 +17,21 @@ from mqtt_api.node_settings import NodeSettings
 from mqtt_operator.channel.terms import StoreAwayError
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.local.data_folder import DataFolder, admin_socket, default_root, locked
-from mqtt_operator.local.deploy import Deployment, Site, node_name
+from mqtt_operator.local.deploy import FRONT, Deployment, Site, node_name
 from mqtt_operator.local.files import write_private
 from mqtt_operator.local.folder import Declared, read_broker
 from mqtt_operator.local.front import STARTED_EVENT, parse_front_line, prepare_front, wait_listening
 from mqtt_operator.local.node_answers import AllAnswers
 from mqtt_operator.local.node_events import NodeEvent
 from mqtt_operator.local.node_status import fetch_status, summed
-from mqtt_operator.local.ports import Wanted, check_distinct, check_ports
+from mqtt_operator.local.ports import check_ports
 from mqtt_operator.local.reconciler import Change, Options, PlaceOf, Reconciler
 from mqtt_operator.local.reporter import Reporter
 from mqtt_operator.local.run_document import write_run
 from mqtt_operator.local.store_place import Kind, choose, declared_place, named_place, own_level
 from mqtt_operator.local.store_server import READY_EVENT as STORE_READY_EVENT
 from mqtt_operator.local.store_server import command_line, parse_server_line, prepare_store_server
+from mqtt_operator.local.store_users import with_users_of_our_own
 from mqtt_operator.local.supervisor import Supervisor, launcher, node_launcher
 from mqtt_operator.local.watch import changes
 
@@ -39,7 +40,11 @@ STORE_RETRY_S = 1.0
 STORE_LOOK_S = 1.0
 
 STORE_SERVER = "the store server"
-FRONT = "the front"
+_FRONT_STAYS = ExpectedError(
+    "The front keeps the ports it was started with; the nodes have the new ones.",
+    where="field: spec.listeners",
+    to_do="Stop this `stoa up` and start it again, or give the ports back.",
+)
 _ROLLED_BACK = (
     "The store came back older than it was: what was acknowledged since is lost. All clients connect anew, and send "
     "again what they still have."
@@ -63,7 +68,7 @@ async def up(options: Options, reporter: Reporter, stop: asyncio.Event) -> None:
         place_of = await stack.enter_async_context(_store(kind, options, declared, data, reporter))
         reconciler = Reconciler(options, data, sites, place_of)
         deployment = await asyncio.to_thread(reconciler.start, declared)
-        _check_ports(deployment, has_front=options.front)
+        _check_ports(deployment, has_front=options.front)  # before anything that would take them
         answers = AllAnswers(reporter, [each.settings.node for each in deployment.nodes])
         supervisors = await stack.enter_async_context(_running_nodes(deployment, answers))
         ready = await _ready_or_stop(supervisors, stop)
@@ -76,7 +81,7 @@ async def up(options: Options, reporter: Reporter, stop: asyncio.Event) -> None:
         reporter.ready(deployment, ready)
         _write_ready_file(options, deployment)
         await _serve(
-            _follow_folder(reconciler, reporter, answers, options.watched, deployment),
+            _follow_folder(reconciler, reporter, answers, options, deployment),
             _follow_status(reporter, [site.admin_socket for site in sites]),
             _follow_store(reconciler, reporter, deployment),
             stop=stop,
@@ -85,10 +90,8 @@ async def up(options: Options, reporter: Reporter, stop: asyncio.Event) -> None:
 
 
 def _check_ports(deployment: Deployment, *, has_front: bool) -> None:
-    wanted = [Wanted(node.settings.node, each) for node in deployment.nodes for each in node.settings.listeners]
-    wanted += [Wanted(FRONT, each) for each in deployment.entrance] if has_front else []
-    check_distinct(wanted)
-    check_ports(each.listener for each in wanted)
+    listeners = [each for node in deployment.nodes for each in node.settings.listeners]
+    check_ports([*listeners, *(deployment.entrance if has_front else ())])
 
 
 # Processes -----------------------------------------------------------------------------------------------------------
@@ -103,7 +106,7 @@ async def _store(
         yield lambda _: None
     elif kind is Kind.NAMED:
         place = named_place(options.store)
-        yield lambda _: place
+        yield lambda declared: with_users_of_our_own(declared.broker, data, place)
     elif kind is Kind.DECLARED:
         yield partial(declared_place, data=data, words=options.store)
     else:
@@ -200,11 +203,11 @@ async def _serve(*following: Coroutine[None, None, None], stop: asyncio.Event) -
 
 
 async def _follow_folder(
-    reconciler: Reconciler, reporter: Reporter, answers: AllAnswers, folder: Path, started: Deployment
+    reconciler: Reconciler, reporter: Reporter, answers: AllAnswers, options: Options, started: Deployment
 ) -> None:
-    """`started`: what the nodes started with."""
+    """`started`: what the nodes and the front started with."""
     in_force = _settings(started)
-    async for asked_for in changes(folder):
+    async for asked_for in changes(options.watched):
         answers.expect()
         try:
             change = await _reconciled(reconciler, reporter)
@@ -216,6 +219,8 @@ async def _follow_folder(
         if taken:
             in_force = _settings(change.after)
         write_run(change.after)
+        if options.front and change.settings_changed and _ports(change.after) != _ports(started):
+            reporter.refused(_FRONT_STAYS)
         sentence = change.sentence(taken)
         if sentence and (asked_for or change.mended):
             reporter.changed(change.after, sentence)
@@ -245,6 +250,10 @@ async def _taken(change: Change, answers: AllAnswers, in_force: list[NodeSetting
 
 def _settings(deployment: Deployment) -> list[NodeSettings]:
     return [each.settings for each in deployment.nodes]
+
+
+def _ports(deployment: Deployment) -> set[tuple[str, int]]:
+    return {(each.name, each.port) for each in deployment.entrance}
 
 
 async def _follow_status(reporter: Reporter, sockets: Sequence[Path]) -> None:

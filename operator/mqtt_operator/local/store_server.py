@@ -16,17 +16,17 @@ from msgspec import Struct
 from mqtt_api.kinds.session_store import DurabilityLevel
 from mqtt_api.resources import MQTTBroker
 from mqtt_api.store_keys import StoreKeys
-from mqtt_operator.channel.acl import NODE_USER, OPERATOR_USER, user_lines
-from mqtt_operator.desired.redis_settings import LogIn, RedisPlace, key_prefix
+from mqtt_operator.channel.acl import NODE, OPERATOR, user_lines
+from mqtt_operator.desired.redis_settings import RedisPlace, key_prefix
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.local.data_folder import DataFolder
-from mqtt_operator.local.files import make_private_folder, read_or_none, write_private
+from mqtt_operator.local.files import make_private_folder, write_private
 from mqtt_operator.local.guarded import guarded
 from mqtt_operator.local.node_events import NodeEvent, parse_line
+from mqtt_operator.local.store_users import make_log_in, read_password
 
 PROGRAMS = ("redis-server", "valkey-server")
 HOST = "127.0.0.1"
-PASSWORD_BYTES = 32
 # Below the ports that systems give to outgoing connections: a node that looks for a server which is away could
 # otherwise be given the server's own port, meet itself there, and keep the server from coming back.
 PORT_MIN, PORTS = 20_000, 10_000
@@ -47,13 +47,13 @@ def prepare_store_server(broker: MQTTBroker, data: DataFolder, level: Durability
     """Write its configuration; passwords are made once. Raises ExpectedError if no such program is here."""
     program = find_program()
     folder = make_private_folder(data.store_server)
-    log_ins = {user: _log_in(folder, user) for user in (NODE_USER, OPERATOR_USER)}
-    passwords = {user: Path(each.password_file or "").read_text("utf-8") for user, each in log_ins.items()}
+    log_ins = {user: make_log_in(folder, user, user) for user in (NODE, OPERATOR)}
+    passwords = {user: read_password(log_in) for user, log_in in log_ins.items()}
     port = _free_port()
     lines = [*_lines(folder, port, level), *user_lines(StoreKeys(key_prefix(broker)), passwords)]
     configuration = folder / "server.conf"
     write_private(configuration, "\n".join([*lines, ""]).encode())
-    place = RedisPlace(addresses=(f"{HOST}:{port}",), node=log_ins[NODE_USER], operator=log_ins[OPERATOR_USER])
+    place = RedisPlace(addresses=(f"{HOST}:{port}",), node=log_ins[NODE], operator=log_ins[OPERATOR])
     return StoreServer(program=program, configuration=configuration, place=place)
 
 
@@ -99,13 +99,6 @@ def _lines(folder: Path, port: int, level: DurabilityLevel) -> list[str]:
         f"appendfsync {'always' if level is DurabilityLevel.DISK else 'everysec'}",
         "maxmemory-policy noeviction",
     ]
-
-
-def _log_in(folder: Path, user: str) -> LogIn:
-    path = folder / f"{user}.password"
-    if read_or_none(path) is None:
-        write_private(path, secrets.token_urlsafe(PASSWORD_BYTES).encode())
-    return LogIn(username=user, password_file=str(path))
 
 
 def _free_port() -> int:

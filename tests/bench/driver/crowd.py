@@ -35,12 +35,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Member:
-    """One client to be. `filters` are subscribed to with `qos`."""
+    """One client to be. `filters` are subscribed to with `qos`. `username` None: the account of the target."""
 
     client_id: str
     filters: Sequence[str] = ()
     qos: int = 0
     clean: bool = True
+    username: str | None = None
 
 
 def no_topic(_stream: int, _sequence: int) -> bytes:
@@ -64,13 +65,16 @@ class Crowd:
     def __exit__(self, *_: object) -> None:
         self.loop.close()
 
-    def join(self, members: Sequence[Member]) -> list[Link]:
-        """Connect, then subscribe. Returns when every CONNACK and SUBACK said yes; raises BrokenError else."""
+    def join(self, members: Sequence[Member], elsewhere: Target | None = None) -> list[Link]:
+        """Connect, then subscribe. Returns when every CONNACK and SUBACK said yes; raises BrokenError else.
+
+        `elsewhere`: another node of the same broker.
+        """
         joined: list[Link] = []
         waiting: list[Link] = []
         for member in members:
             self.loop.run_until(lambda: _still(waiting) < CONNECTING_MAX, READY_S_MAX, "CONNACK")
-            waiting.append(self._connect(member))
+            waiting.append(self.connect(member, elsewhere))
             joined.append(waiting[-1])
         self.loop.run_until(lambda: not _still(waiting), READY_S_MAX, "CONNACK")
         for link, member in zip(joined, members, strict=True):
@@ -81,13 +85,13 @@ class Crowd:
         self.links += joined
         return joined
 
-    def _connect(self, member: Member) -> Link:
-        target = self._target
+    def connect(self, member: Member, elsewhere: Target | None = None) -> Link:
+        """Begin a connection; `accepted(link)` tells when it stands."""
+        target = elsewhere or self._target
         scanner = Scanner(target.version, Ledger(self._streams), self._topic_of)
         link = Link(self.loop, (target.host, target.port), member.client_id, scanner, target.tls)
-        link.send(
-            frames.connect(member.client_id, target.username, target.password, target.version, clean=member.clean)
-        )
+        username = member.username or target.username
+        link.send(frames.connect(member.client_id, username, target.password, target.version, clean=member.clean))
         return link
 
     def _await_subacks(self, link: Link, wanted: int) -> None:

@@ -51,9 +51,22 @@ class Loop:
 
 
 class Link:
-    """One connection. `send` never blocks; what the socket does not take waits in `unsent`."""
+    """One connection. `send` never blocks; what the socket does not take waits in `unsent`.
 
-    __slots__ = ("_handshaking", "_loop", "_socket", "_wants", "name", "receive_maximum", "scanner", "unsent")
+    `is_over`: the broker closed it, or it broke.
+    """
+
+    __slots__ = (
+        "_handshaking",
+        "_loop",
+        "_socket",
+        "_wants",
+        "is_over",
+        "name",
+        "receive_maximum",
+        "scanner",
+        "unsent",
+    )
 
     def __init__(
         self, loop: Loop, address: tuple[str, int], name: str, scanner: Scanner, tls: ssl.SSLContext | None = None
@@ -62,6 +75,7 @@ class Link:
         self.name = name
         self.scanner = scanner
         self.unsent = b""
+        self.is_over = False
         self.receive_maximum = frames.RECEIVE_MAXIMUM_DEFAULT
         raw = socket.create_connection(address, timeout=10)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -102,6 +116,7 @@ class Link:
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             pass
         except OSError as problem:
+            self.is_over = True
             raise BrokenError(f"{self.name}: sending failed: {problem}") from problem
         if sent < size:
             self.unsent = bytes(view[sent:])
@@ -143,8 +158,10 @@ class Link:
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             except OSError as problem:
+                self.is_over = True
                 raise BrokenError(f"{self.name}: reading failed: {problem}") from problem
             if not data:
+                self.is_over = True
                 raise BrokenError(f"the broker closed the connection of {self.name}")
             reply = self.scanner.feed(data, time.monotonic_ns())
             if reply:

@@ -50,7 +50,10 @@ def call(*command: str | Path, cwd: Path) -> str:
 
 @dataclass
 class Running:
-    """A broker that answers. `process` is None for one that somebody else started."""
+    """A broker that answers. `process` is None for one that somebody else started.
+
+    `others` are further nodes of the same broker, `store_pid` what they share if that is measured.
+    """
 
     world: World
     pid: int
@@ -58,6 +61,8 @@ class Running:
     tls_port: int | None
     log: Path | None = None
     process: subprocess.Popen[bytes] | None = None
+    others: Sequence["Running"] = ()
+    store_pid: int | None = None
 
     def target(self, *, tls: bool, version: int) -> Target:
         if not tls:
@@ -105,7 +110,9 @@ class Running:
         return "" if self.log is None else self.log.read_text(encoding="utf-8", errors="replace")[-2_000:]
 
     def stop(self) -> None:
-        """End the process that was started here, by its id. Idempotent."""
+        """End the process that was started here, and the other nodes, by their ids. Idempotent."""
+        for other in self.others:
+            other.stop()
         if self.process is None or self.process.poll() is not None:
             return
         self.process.terminate()

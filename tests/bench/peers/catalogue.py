@@ -1,4 +1,7 @@
-"""Every peer there is a recipe for, by name; this broker first, as the others are compared with it."""
+"""Every peer there is a recipe for, by name; this broker first, as the others are compared with it.
+
+Clusters are apart: they run the workloads that need several nodes, and nobody else does.
+"""
 
 from bench.peers.aedes_js import Aedes
 from bench.peers.amqtt_py import AMQTT
@@ -8,7 +11,9 @@ from bench.peers.mochi_mqtt import Mochi
 from bench.peers.mosquitto import Mosquitto
 from bench.peers.rumqttd_rs import Rumqttd
 from bench.peers.stoa import Stoa
+from bench.peers.stoa_cluster import StoaCluster
 from bench.peers.stoa_redis import StoaOnRedis
 
 ALL: tuple[Peer, ...] = (Stoa(), StoaOnRedis(), Mosquitto(), Mochi(), Aedes(), AMQTT(), HiveMQ(), Rumqttd())
-BY_NAME = {peer.name: peer for peer in ALL}
+CLUSTERS: tuple[Peer, ...] = (StoaCluster("Memory"), StoaCluster("Disk"))
+BY_NAME = {peer.name: peer for peer in (*ALL, *CLUSTERS)}

@@ -51,7 +51,7 @@ class Mosquitto(Peer):
         config = folder / "mosquitto.conf"
         config.write_text(_config(folder, world, port, tls_port, passwords, acl), encoding="utf-8")
         process, log = spawn([str(_program("mosquitto")), "-c", config], folder, core)
-        running = _Mosquitto(world, process.pid, port, tls_port, log, process, acl)
+        running = _Mosquitto(world, process.pid, port, tls_port, log, process, acl_file=acl)
         running.await_answer()
         return running
 

@@ -54,7 +54,7 @@ class Stoa(Peer):
         settings_file = folder / "settings.json"
         settings_file.write_bytes(msgspec.json.encode(settings(folder, world, port, tls_port, policy_file)))
         process, log = spawn([sys.executable, "-m", "mqtt_broker", "--settings", settings_file], folder, core)
-        node = Node(world, process.pid, port, tls_port, log, process, policy_file)
+        node = Node(world, process.pid, port, tls_port, log, process, policy_file=policy_file)
         node.await_answer()
         return node
 

@@ -4,7 +4,7 @@ Knows when figures are read; does not know what is sent, nor which broker it is.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,9 +18,15 @@ DRAIN_QUIET_S = 2.0  # nothing came for so long: what is missing now is lost
 
 
 class Broker(Protocol):
-    """A running broker under measurement."""
+    """A running broker under measurement. `others`: further nodes of it. `store_pid`: what they share, if measured."""
 
     pid: int
+
+    @property
+    def others(self) -> Sequence["Broker"]: ...
+
+    @property
+    def store_pid(self) -> int | None: ...
 
     def target(self, *, tls: bool, version: int) -> Target: ...
 
@@ -62,7 +68,7 @@ class Workload(Protocol):
 
 
 class Stopwatch:
-    """Broker CPU, driver CPU, deliveries and latencies between `start` and `stop`."""
+    """Deliveries, latencies and CPU between `start` and `stop`: of the nodes, of their store, of the driver."""
 
     def __init__(self, broker: Broker, crowd: Crowd) -> None:
         self._broker = broker
@@ -73,10 +79,12 @@ class Stopwatch:
         self._count = self._crowd.delivered()
         self._driver_s = time.process_time()
         self._at = time.monotonic()
-        self._cpu_s = accounting.cpu_seconds(self._broker.pid)
+        self._cpu_s = self._nodes_cpu_s()
+        self._store_cpu_s = self._store_s()
 
     def stop(self) -> None:
-        self.cpu_s = accounting.cpu_seconds(self._broker.pid) - self._cpu_s
+        self.cpu_s = self._nodes_cpu_s() - self._cpu_s
+        self.store_cpu_s = None if self._broker.store_pid is None else self._store_s() - self._store_cpu_s
         self.seconds = time.monotonic() - self._at
         self.driver_share = (time.process_time() - self._driver_s) / self.seconds
         self.count = self._crowd.delivered() - self._count
@@ -85,6 +93,12 @@ class Stopwatch:
 
     def latency_us(self, share: float) -> float | None:
         return percentile(self.latencies_us, share) if self.latencies_us else None
+
+    def _nodes_cpu_s(self) -> float:
+        return sum(accounting.cpu_seconds(node.pid) for node in (self._broker, *self._broker.others))
+
+    def _store_s(self) -> float:
+        return 0.0 if self._broker.store_pid is None else accounting.cpu_seconds(self._broker.store_pid)
 
     def _ledgers(self) -> Iterator[Ledger]:
         return (link.scanner.ledger for link in self._crowd.links)

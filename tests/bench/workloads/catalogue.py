@@ -2,6 +2,7 @@
 
 from bench.workloads.base import Workload
 from bench.workloads.connections import Connects, Idle
+from bench.workloads.crossing import AcrossNodes, AddedLatency
 from bench.workloads.sparse import Sparse
 from bench.workloads.storm import Storm
 from bench.workloads.stream import Stream
@@ -40,4 +41,15 @@ _ALL: tuple[Workload, ...] = (
     Connects(name="connects", title="connections a second, password"),
     Connects(name="tls-connects", title="TLS 1.3: connections a second, password", tls=True),
 )
-BY_NAME = {workload.name: workload for workload in _ALL}
+# These need several nodes on one store.
+CLUSTER: tuple[Workload, ...] = (
+    AddedLatency(name="cross-latency", title="QoS 0 to the other node, latency added"),
+    AcrossNodes(name="nodes-local-1", title="QoS 1, 8 to 8, all on one node", nodes=1, receivers=1),
+    AcrossNodes(name="nodes-local-2", title="QoS 1, 8 to 8, on two nodes, all local", receivers=1),
+    AcrossNodes(name="nodes-remote", title="QoS 1, 8 to 8, on two nodes, all remote", receivers=1, remote=1),
+    AcrossNodes(name="nodes-half", title="QoS 1, 8 to 8 x 2, on two nodes, half remote", receivers=2, remote=1),
+    AcrossNodes(name="nodes-fan-local", title="QoS 1, 8 to 8 x 20, all on one node", nodes=1, receivers=20),
+    AcrossNodes(name="nodes-fan-half", title="QoS 1, 8 to 8 x 20, half remote", receivers=20, remote=10),
+)
+ALONE = _ALL
+BY_NAME = {workload.name: workload for workload in (*ALONE, *CLUSTER)}

@@ -72,4 +72,10 @@ class Connects:
                     link.send(frames.disconnect())
                     link.close()
             watch.stop()
-        return Result(count=made, seconds=watch.seconds, cpu_s=watch.cpu_s, driver_share=watch.driver_share)
+        return Result(
+            count=made,
+            seconds=watch.seconds,
+            cpu_s=watch.cpu_s,
+            store_cpu_s=watch.store_cpu_s,
+            driver_share=watch.driver_share,
+        )

@@ -27,7 +27,7 @@ class Publisher:
         self.number = number
         self.link = link
         self.sent = 0
-        self._ledgers = [receiver.scanner.ledger for receiver in receivers]
+        self.ledgers = [receiver.scanner.ledger for receiver in receivers]
         self._qos = stream.qos
         self._window = min(max(1, stream.window // stream.publishers), link.receive_maximum if stream.qos else 1 << 30)
         self._is_saturating = stream.saturating
@@ -47,7 +47,7 @@ class Publisher:
 
     def in_flight(self) -> int:
         """Messages that some receiver does not have yet, or that are not acknowledged."""
-        behind = self.sent - min(ledger.next[self.number] for ledger in self._ledgers)
+        behind = self.sent - min(ledger.next[self.number] for ledger in self.ledgers)
         return max(behind, self.sent - self.link.scanner.acknowledged) if self._qos else behind
 
     def top_up(self) -> None:
@@ -102,12 +102,15 @@ class Stream:
             links = crowd.join([Member(client_id(number)) for number in range(self.publishers)])
             publishers = [Publisher(i, link, receivers, self, version) for i, link in enumerate(links)]
             churn = Churn(crowd, broker, version) if self.churn else None
-            _send_for(budget.warm_s, crowd, publishers, churn)
+            send_for(budget.warm_s, crowd, publishers, churn)
             watch = Stopwatch(broker, crowd)
             watch.start()
-            _send_for(budget.measure_s, crowd, publishers, churn)
+            send_for(budget.measure_s, crowd, publishers, churn)
             watch.stop()
-            return self._judge(crowd, watch, publishers, receivers, churn)
+            result = self._judge(crowd, watch, publishers, receivers, churn)
+            if self.persistent:
+                _end_sessions(crowd, receivers)
+            return result
 
     def _subscribers(self, broker: Broker) -> list[Member]:
         # A number of its own per broker process and run: no session is met again.
@@ -134,6 +137,7 @@ class Stream:
             count=watch.count,
             seconds=watch.seconds,
             cpu_s=watch.cpu_s,
+            store_cpu_s=watch.store_cpu_s,
             driver_share=watch.driver_share,
             sent=total,
             lost=sum(ledger.lost(sent) for ledger in ledgers),
@@ -145,7 +149,14 @@ class Stream:
         )
 
 
-def _send_for(seconds: float, crowd: Crowd, publishers: Sequence[Publisher], churn: Churn | None) -> None:
+def _end_sessions(crowd: Crowd, receivers: Sequence[Link]) -> None:
+    """What this run left behind would receive the messages of the next one too."""
+    for receiver in receivers:
+        receiver.close()
+    crowd.join([Member(receiver.name) for receiver in receivers])
+
+
+def send_for(seconds: float, crowd: Crowd, publishers: Sequence[Publisher], churn: Churn | None = None) -> None:
     """Keep the windows full for so long; ends early when nothing is delivered any more."""
     end = time.monotonic() + seconds
     last, since = -1, time.monotonic()

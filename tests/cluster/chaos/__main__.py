@@ -2,13 +2,17 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import msgspec
+
 from cluster.chaos.faults.catalogue import KINDS, possible
 from cluster.chaos.population import Size, chaos_policy
+from cluster.chaos.record import Record
 from cluster.chaos.report import Report, examine, render, total
 from cluster.chaos.round import Plan, Round
 from cluster.chaos.stores import OneRedis, OwnFile, Place, WatchedRedis
@@ -16,6 +20,7 @@ from cluster.chaos.terms import Terms
 from cluster.chaos.world import World
 
 ROUND_S = 60.0
+INTERRUPTED = 128 + signal.SIGTERM
 DURABILITIES = ("Memory", "Disk", "Replicated", "SQLite")
 
 
@@ -25,7 +30,10 @@ def main() -> int:
     if arguments.list:
         print("\n".join(KINDS))
         return 0
-    report = asyncio.run(_run(arguments))
+    try:
+        report = asyncio.run(_run(arguments))
+    except asyncio.CancelledError:
+        return INTERRUPTED
     print(render(report))
     print(f"again: hack/chaos {' '.join(sys.argv[1:])}" if "--seed" in sys.argv else f"seed: {arguments.seed}")
     return 0 if report.is_clean else 1
@@ -41,12 +49,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--round", type=int, default=None, help="only this round of the run")
     parser.add_argument("--rate", type=float, default=Size().messages_per_s, help="messages a second into streams")
     parser.add_argument("--patience", type=float, default=1.0, help="stretches the recovery times on a slow machine")
-    parser.add_argument("--keep", type=Path, default=None, help="a folder for data and logs, which stays")
+    parser.add_argument("--keep", type=Path, default=None, help="a folder for data, logs and records, which stays")
     parser.add_argument("--list", action="store_true", help="name the kinds of faults")
     return parser
 
 
 async def _run(arguments: argparse.Namespace) -> Report:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # what was started ends with us
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         folder = arguments.keep or Path(temporary)
         names = tuple(f"node-{number}" for number in range(1 if arguments.durability == "SQLite" else arguments.nodes))
@@ -91,6 +102,8 @@ async def _rounds(world: World, arguments: argparse.Namespace) -> Report:
             terms=terms,
         )
         record = await Round(world, plan, _say).run()
+        if arguments.keep:
+            _keep(record, arguments.keep / f"round-{number}.jsonl")
         report = await asyncio.to_thread(examine, record, terms)
         reports.append(report)
         print(
@@ -99,6 +112,12 @@ async def _rounds(world: World, arguments: argparse.Namespace) -> Report:
             flush=True,
         )
     return total(reports)
+
+
+def _keep(record: Record, file: Path) -> None:
+    """What was seen, an event a line, for whoever wants to know how a violation came about."""
+    encode = msgspec.json.Encoder().encode
+    file.write_bytes(b"".join(encode(event) + b"\n" for event in record))
 
 
 def _say(line: str) -> None:

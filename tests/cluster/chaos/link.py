@@ -65,7 +65,7 @@ class Link(asyncio.Protocol):
 
     def send(self, *packets: Packet) -> None:
         """Write packets; into nothing if the connection is over."""
-        if self._transport is not None and self.is_open:
+        if self._transport is not None and self.is_open and not self._transport.is_closing():
             self._transport.write(b"".join(encode(packet, self._version) for packet in packets))
 
     def read_now(self) -> None:

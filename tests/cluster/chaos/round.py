@@ -142,7 +142,8 @@ class Round:
         await self.population.rest()
         await self._drain()
         self._say(f"drained {time.monotonic() - healed_at:.1f} s after healing")
-        await self.population.look_at_retained()
+        for name in await self.population.look_at_retained():
+            self._accuse(name, "lets no reader in")
         await self._sample(is_final=True)
         self._complain()
 

@@ -81,7 +81,13 @@ def _options(durability: str, replica_of: RedisServer | None = None) -> ServerOp
         f"{OPERATOR_USER} on >{PASSWORD} {' '.join(KEYS.operator_rules)}",
     )
     appendfsync = {"Disk": "always", "Replicated": "everysec"}.get(durability)
-    return ServerOptions(password=ADMIN_PASSWORD, users=users, appendfsync=appendfsync, replica_of=replica_of)
+    return ServerOptions(
+        password=ADMIN_PASSWORD,
+        users=users,
+        appendfsync=appendfsync,
+        replica_of=replica_of,
+        more={"logfile": "log"},
+    )
 
 
 class OneRedis:
@@ -235,7 +241,11 @@ class WatchedRedis:
         for server in self._down:
             server.start()
         self._down.clear()
-        self.primary.wait_for_replicas(1, 30.0)
+        primary = self.primary
+        for server in self.servers:  # whoever comes back is told at once what the sentinel would tell it 8 s later
+            if server is not primary:
+                server.execute("REPLICAOF", primary.host, primary.port)
+        primary.wait_for_replicas(1, 30.0)
 
     def used_bytes(self) -> int:
         return int(self.primary.execute("INFO", "memory")["used_memory"])

@@ -1,7 +1,9 @@
 """`stoa up --nodes 3`, as a person starts it: one broker at several ports, one policy, and nodes that come and go."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,8 +14,11 @@ import pytest
 
 from cluster.local.ports import free_ports
 from mqtt_api.store_keys import StoreKeys
+from mqtt_operator.channel.connection import connect
+from mqtt_operator.local.data_folder import DataFolder
+from mqtt_operator.local.run_document import read_run
 from support.processes import Program, environment, run
-from support.redis_server import RedisServer
+from support.redis_server import RedisServer, ServerOptions
 from support.tools import require
 from support.up import Up, resource, stoa, write_resources
 from support.waiting import wait_until
@@ -86,7 +91,7 @@ def test_every_node_is_ready_at_ports_of_its_own(up: Up, port: int) -> None:
     shown = nodes_of(up)
     assert [(each["node"], each["state"], each["policy"]) for each in shown] == [(node, "ready", 1) for node in NODES]
     assert [each["address"] for each in shown] == [f"mqtt 127.0.0.1:{port + number}" for number in range(3)]
-    assert all(each["lag"] == 0 for each in shown)
+    wait_until(lambda: all(each["lag"] == 0 for each in nodes_of(up)), what="nobody to lag")
 
 
 def test_a_message_reaches_subscribers_of_every_node(up: Up, port: int) -> None:
@@ -168,7 +173,9 @@ def test_a_drained_node_leaves_and_stays_away(up: Up, port: int) -> None:
 
 def test_after_a_stop_nothing_is_left_and_a_new_start_has_all_of_it(up: Up, port: int) -> None:
     assert publish(port, "a/kept", "kept", "-r").stderr == ""
+    store = store_pid(up)
     assert up.program.stop() == 0
+    assert not Path(f"/proc/{store}").exists()
     assert not [each for each in Path("/proc").iterdir() if each.name.isdigit() and str(up.data) in _command_line(each)]
     up.start()
     assert [each["state"] for each in nodes_of(up)] == ["ready"] * 3
@@ -232,3 +239,45 @@ def test_ready_in_a_few_seconds(up: Up, tmp_path: Path) -> None:
     began = time.monotonic()
     with Up(folder, tmp_path / "data"):
         assert time.monotonic() - began < 15.0
+
+
+def store_pid(up: Up) -> int:
+    """The store server, asked by itself."""
+    store = read_run(DataFolder(up.data)).store
+    assert store is not None
+    with connect(store) as client:
+        return int(client.info("server")["process_id"])
+
+
+def test_a_store_that_went_back_in_time_is_noticed_told_and_served_again(tmp_path: Path) -> None:
+    for program in ("redis-server", "mosquitto_pub"):
+        require(program)
+    port = free_ports(2)
+    folder = plant(tmp_path / "plant", port, ["#"], sessionStore={"managed": {}}, replicas=2)
+    with Up(folder, tmp_path / "data") as up:
+        files, backup = up.data / "redis" / "appendonlydir", tmp_path / "backup"
+        shutil.copytree(files, backup)
+        for _ in range(3):
+            assert publish(port, "a", "kept", "-r").stderr == ""
+        os.kill(store_pid(up), signal.SIGKILL)
+        shutil.rmtree(files)
+        backup.rename(files)
+        up.program.wait_for_line("The store came back older than it was", 30.0)
+        wait_until(lambda: [each["state"] for each in nodes_of(up)] == ["ready"] * 2, 30.0, "both nodes to serve again")
+        assert publish(port + 1, "a", "x").stderr == ""
+
+
+def test_a_plain_redis_named_on_the_command_line_will_do_also_after_it_was_restarted(tmp_path: Path) -> None:
+    for program in ("redis-server", "mosquitto_pub"):
+        require(program)
+    port = free_ports(2)
+    folder = plant(tmp_path / "plant", port, ["#"])
+    with RedisServer(tmp_path / "redis", ServerOptions(appendfsync="always")) as redis:
+        store = ("--nodes", "2", "--store", f"redis://{redis.address}")
+        with Up(folder, tmp_path / "data", *store) as up:
+            assert publish(port, "a", "x").stderr == ""
+            redis.stop()
+            redis.start()  # it has forgotten the users that it was given
+            up.program.wait_for_line("the store is back")
+            wait_until(lambda: [each["state"] for each in nodes_of(up)] == ["ready"] * 2, 20.0, "both nodes to be back")
+            assert publish(port + 1, "a", "x").stderr == ""

@@ -2,14 +2,14 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster.nodes.trio import Trio
+from cluster.nodes.trio import DIALLED, StartTrio, Trio
 from mqtt_api.policy import Policy
 from mqtt_broker.wire.packets import ProtocolVersion
 
@@ -24,7 +24,7 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
 
 
 @pytest.fixture
-def start_trio(tmp_path: Path) -> Iterator[Callable[..., Trio]]:
+def start_trio(tmp_path: Path) -> Iterator[StartTrio]:
     """Start nodes that end with the test; by default open ones."""
     with ExitStack() as ends:
 
@@ -32,6 +32,15 @@ def start_trio(tmp_path: Path) -> Iterator[Callable[..., Trio]]:
             return ends.enter_context(Trio(tmp_path / "trio", policy, **options))
 
         yield start
+
+
+@pytest.fixture(autouse=True)
+async def hang_up() -> AsyncIterator[None]:
+    """Whatever a test leaves open is closed in its own event loop."""
+    yield
+    for client in DIALLED:
+        await client.close()
+    DIALLED.clear()
 
 
 @pytest.fixture

@@ -6,48 +6,12 @@ from itertools import pairwise
 
 import pytest
 
+from cluster.nodes.streams import everything, send_all
 from cluster.nodes.trio import Trio
-from mqtt_broker.wire.packets import (
-    Properties,
-    ProtocolVersion,
-    PubAck,
-    PubComp,
-    Publish,
-    PubRec,
-    PubRel,
-    SubscriptionRequest,
-)
-from support.client import Client
+from mqtt_broker.wire.packets import Properties, ProtocolVersion, Publish, SubscriptionRequest
 
 KEPT = Properties(session_expiry_interval=300)
 V5 = ProtocolVersion.V5
-
-
-async def everything(client: Client, count: int, deadline_s: float = 20.0) -> list[bytes]:
-    """The payloads of the next `count` messages."""
-    async with asyncio.timeout(deadline_s):
-        return await client.receive_payloads(count, deadline_s)
-
-
-async def send_all(client: Client, topic: str, payloads: list[bytes], qos: int) -> None:
-    """Publish without waiting in between; return when all of it is acknowledged."""
-    window = asyncio.Semaphore(60)
-
-    async def answers() -> None:
-        for _ in payloads if qos else ():
-            if qos == 1:
-                await client.expect(PubAck)
-            else:
-                await client.send(PubRel((await client.expect(PubRec)).packet_id))
-                await client.expect(PubComp)
-            window.release()
-
-    answering = asyncio.create_task(answers())
-    for payload in payloads:
-        if qos:
-            await window.acquire()
-        await client.send(Publish(topic, payload, qos, packet_id=client.packet_id() if qos else 0))
-    await answering
 
 
 @pytest.mark.parametrize("persistent", [False, True], ids=["transient", "persistent"])

@@ -5,10 +5,11 @@ end processes block.
 """
 
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from msgspec.structs import replace
 
@@ -17,8 +18,8 @@ from mqtt_api.node_settings import MQTTSettings, RedisSettings
 from mqtt_api.policy import Policy, encode_policy
 from mqtt_api.store_keys import StoreKeys
 from mqtt_broker.wire.packets import ProtocolVersion
-from mqtt_operator.channel.policy import Writer
 from mqtt_operator.channel.shared_store import SharedStore
+from mqtt_operator.channel.terms import Writer
 from support.broker import get
 from support.client import Client, dial
 from support.policies import open_policy
@@ -29,7 +30,9 @@ from support.waiting import wait_until
 KEYS = StoreKeys("mqtt.trio")
 PASSWORD = "secret-of-trio"
 APPLIED_S_MAX = 5.0
+OPEN_S_MAX = 10.0
 V5 = ProtocolVersion.V5
+DIALLED: list[Client] = []  # by the test that runs
 
 
 class Trio:
@@ -90,9 +93,18 @@ class Trio:
         self.server.stop()
 
     def start(self, *numbers: int) -> None:
-        """All of them at once."""
+        """All of them at once; returns when each of them takes connections."""
         with ThreadPoolExecutor(len(numbers)) as threads:
             list(threads.map(lambda number: self.nodes[number].start(), numbers))
+        for number in numbers:
+            wait_until(lambda number=number: self._is_open(number), OPEN_S_MAX, f"node {number} to listen")  # type: ignore[misc]
+
+    def _is_open(self, number: int) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.nodes[number].port), timeout=1):
+                return True
+        except OSError:
+            return False
 
     # Policy ----------------------------------------------------------------------------------------------------------
 
@@ -126,5 +138,13 @@ class Trio:
     # Clients ---------------------------------------------------------------------------------------------------------
 
     async def dial(self, number: int, version: ProtocolVersion = V5) -> Client:
-        """A connection to this node."""
-        return await dial(self.nodes[number].port, version)
+        """A connection to this node; it ends with the test at the latest."""
+        client = await dial(self.nodes[number].port, version)
+        DIALLED.append(client)
+        return client
+
+
+class StartTrio(Protocol):
+    """The fixture `start_trio`: running nodes that end with the test. No policy: an open one."""
+
+    def __call__(self, policy: Policy | None = None, **options: Any) -> Trio: ...

@@ -58,7 +58,8 @@ async def scene(world: RedisWorld) -> Scene:
     away, moving = await far.claim("away"), await far.claim("moving")
     other = Subscription(filter="other", group="crew")
     leaving = Subscription(filter="leaving", group="crew")
-    await near.commit(subscribe(a, SHARED, leaving), subscribe(b, SHARED), subscribe(c, SHARED))
+    quiet = Subscription(filter="quiet", group="crew")
+    await near.commit(subscribe(a, SHARED, leaving), subscribe(b, SHARED, quiet), subscribe(c, SHARED))
     await near.commit(*to_crew(b"g1", b"g2", b"g3", qos=2))
     await near.publish(a, b"1", b"2", b"3", qos=2)
     await near.commit(take(a, 1), take(b, 1), Received(client_id="a", epoch=a.epoch, sequence=2))
@@ -70,7 +71,10 @@ async def scene(world: RedisWorld) -> Scene:
     whole = Accept(
         message=message(b"m", topic="kept", expires_at=2_000.0),
         targets=(to(a), to(away)),
-        groups=(GroupTarget(group="crew", filter="work/#", wakes=("far",)),),
+        groups=(
+            GroupTarget(group="crew", filter="work/#", wakes=("far",)),
+            GroupTarget(group="crew", filter="quiet"),
+        ),
         marker=replace(marker, packet_id=2),
         retain=True,
         forwards=(far.forward(),),

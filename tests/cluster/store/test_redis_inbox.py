@@ -1,10 +1,13 @@
 """What batches put into other nodes' inboxes and orders, within bounds."""
 
+import pytest
+
 from cluster.store.cluster import Cluster, Peer, peer
 from cluster.store.servers import RedisWorld
 from mqtt_broker.session.session import QueueBounds
 from mqtt_broker.store.cluster import Backlog, Evict, Forwarded, Stored
 from mqtt_broker.store.ports import Accept, Accepted, Claimed, GroupTarget
+from mqtt_broker.store.redis import queries
 from mqtt_broker.wire.packets import Properties, Will
 from unit.mqtt_broker.store.harness import SHARED, WILL, claim, message, subscribe, to
 
@@ -39,6 +42,20 @@ class TestInbox(Cluster):
         await near.commit(Accept(message=message(), targets=(to(own), to(gone))))
         assert await near.deliveries() == ()
         await peer_again(far)
+        assert await far.deliveries() == ()
+
+    async def test_a_name_that_was_joined_again_is_not_told_of_its_former_sessions(
+        self, near: Peer, far: Peer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between its join and the moment that it lets go of them."""
+        record = await far.claim()
+
+        async def release(*_: object) -> int:
+            return 0
+
+        monkeypatch.setattr(queries, "release", release)
+        await peer_again(far)
+        await near.do(Accept(message=message(), targets=(to(record),)))
         assert await far.deliveries() == ()
 
     async def test_a_batch_is_one_entry_of_an_inbox_in_the_order_of_its_operations(self, near: Peer, far: Peer) -> None:

@@ -154,6 +154,23 @@ async def test_joining_again_after_a_crash_tells_that_the_former_self_left(nodes
     assert (await second.feed())[-1].changes == (NodeLeft(node="a", token=first.membership.token),)
 
 
+@pytest.mark.parametrize("lease", ["1 2 3 no JSON", "1 2 3 {}x", '1 2 3 {"applied": "far"}'])
+async def test_a_lease_that_is_not_understood_is_no_answer(nodes: Nodes, server: RedisServer, lease: str) -> None:
+    node = await nodes.join("a")
+    await node.enter()
+    server.execute("HSET", f"{{{nodes.settings.key_prefix}}}:d:leases", "b", lease)
+    with pytest.raises(StoreUnavailable, match="not understood"):
+        await node.renew()
+
+
+async def test_a_lease_of_a_newer_version_is_read_as_far_as_it_is_known(nodes: Nodes, server: RedisServer) -> None:
+    node = await nodes.join("a")
+    await node.enter()
+    lease = '9 2 3 {"applied": 3, "mood": "good"}'
+    server.execute("HSET", f"{{{nodes.settings.key_prefix}}}:d:leases", "b", lease)
+    assert (await node.renew())["b"] == Lease(node="b", token=9, renewals=2, facts=NodeFacts(applied=3))
+
+
 async def test_a_full_store_costs_nobody_the_lease(nodes: Nodes, server: RedisServer) -> None:
     node = await nodes.join("a")
     await node.enter()

@@ -18,6 +18,7 @@ from mqtt_broker.session.session import NEVER_S, QueueBounds, SessionRecord, Sub
 from mqtt_broker.store.embedded import EmbeddedStore
 from mqtt_broker.store.ports import (
     Accept,
+    AcceptRun,
     Acknowledge,
     Claim,
     Claimed,
@@ -100,8 +101,9 @@ class Side:
         values: dict[str, Any] = {"client_id": client, "epoch": epoch - is_stale, "incarnation": incarnation, **fields}
         if kind in (Subscribe, Unsubscribe) and fields.pop("by_incarnation"):
             values["epoch"] = None
-        if kind is Accept:
+        if kind in (Accept, AcceptRun):
             values["targets"] = tuple([self.target(*target) for target in fields["targets"]])
+        if kind is Accept:
             values["marker"] = self.marker(*fields["marker"]) if fields["marker"] else None
             values["fires_will_of"] = self.name(fields["fires_will_of"])
         return kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})  # type: ignore[no-any-return]
@@ -114,7 +116,15 @@ class Side:
     def target(self, client: str, *how: Any) -> Target:
         name = self.name(client)
         assert name is not None
-        return Target(client_id=client, incarnation=name[1], qos=how[0], retain=how[1], identifiers=how[2])
+        marks_epoch = self.records[client].epoch if how[3] and client in self.records else 0
+        return Target(
+            client_id=client,
+            incarnation=name[1],
+            qos=how[0],
+            retain=how[1],
+            identifiers=how[2],
+            marks_epoch=marks_epoch,
+        )
 
     def marker(self, client: str, packet_id: int) -> Marker:
         record = self.records.get(client)
@@ -192,10 +202,11 @@ claims = steps(
         lambda user: {**step, "facts": facts(step["client"], user), "bounds": BOUNDS[step["client"]]}
     )
 )
+targets = st.tuples(clients, qos, st.booleans(), identifiers, st.sampled_from([False, False, True]))
 accepts = steps(
     Accept,
     message=messages,
-    targets=st.lists(st.tuples(clients, qos, st.booleans(), identifiers), max_size=3),
+    targets=st.lists(targets, max_size=3),
     groups=st.lists(
         st.builds(GroupTarget, group=st.just("crew"), filter=st.sampled_from(["work/#", "f"]), bounds=group_bounds),
         max_size=2,
@@ -207,11 +218,19 @@ accepts = steps(
 plain_accepts = steps(
     Accept,
     message=messages,
-    targets=st.tuples(clients, qos, st.booleans(), identifiers).map(lambda target: [target]),
+    targets=targets.map(lambda target: [target]),
     groups=st.just(()),
     marker=st.none(),
     retain=st.just(value=False),
     fires_will_of=st.none(),
+)
+runs = steps(
+    AcceptRun,
+    message=st.builds(message, st.just(b""), qos, st.sampled_from(["t0", "t1"])),
+    payloads=st.tuples(st.sampled_from([0, 1, 9]), st.integers(1, 5)).map(
+        lambda shape: tuple([bytes([number]) * shape[0] for number in range(shape[1])])
+    ),
+    targets=st.lists(targets, max_size=3, unique_by=lambda target: target[0]),
 )
 takes = steps(
     Take,
@@ -223,12 +242,16 @@ takes = steps(
     identifiers=identifiers,
     retain_as_published=st.booleans(),
 )
+returns = steps(Return, is_stale=stale, sequences=st.none() | some_places.map(tuple))
 kinds = st.one_of(
     claims,
     accepts,
     accepts,
     plain_accepts,
     plain_accepts,
+    runs,
+    runs,
+    takes,
     takes,
     takes,
     steps(Release, is_stale=stale, packet_id=packet_ids),
@@ -248,7 +271,8 @@ kinds = st.one_of(
         by_incarnation=st.booleans(),
         keys=st.lists(st.sampled_from([each.key for each in SUBSCRIPTIONS]), max_size=2).map(tuple),
     ),
-    steps(Return, is_stale=stale, sequences=st.none() | some_places.map(tuple)),
+    returns,
+    returns,
     steps(
         Detach,
         is_stale=stale,
@@ -258,7 +282,7 @@ kinds = st.one_of(
     ),
     steps(End, if_expired=st.booleans()),
 )
-batches = st.tuples(st.sampled_from(NODES), st.lists(kinds, max_size=8))
+batches = st.tuples(st.sampled_from(NODES), st.lists(kinds, min_size=3, max_size=12))
 turns = st.one_of(batches, batches, batches, batches, st.sampled_from(["time", "time", "join"]))
 
 
@@ -317,7 +341,7 @@ SETTING: list[list[dict[str, Any]]] = [
             "kind": Accept,
             "client": "",
             "message": message(str(number).encode(), 1 + number % 2, retain=number == 3),
-            "targets": [(name, 1 + number % 2, False, ()) for name in CLIENTS],
+            "targets": [(name, 1 + number % 2, False, (), False) for name in CLIENTS],
             "groups": (GroupTarget(group="crew", filter="work/#"),),
             "marker": None,
             "fires_will_of": None,
@@ -328,6 +352,6 @@ SETTING: list[list[dict[str, Any]]] = [
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(script=st.lists(turns, min_size=1, max_size=12))
+@given(script=st.lists(turns, min_size=5, max_size=20))
 def test_both_stores_give_the_same_answers_and_hold_the_same(server: RedisServer, script: list[Any]) -> None:
     asyncio.run(drive(server, script))

@@ -6,9 +6,10 @@ from cluster.store.cluster import Cluster, Peer, peer
 from cluster.store.servers import RedisWorld
 from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.cluster import GroupBacklog, SessionEnded, SessionOwned
-from mqtt_broker.store.ports import Fenced
+from mqtt_broker.store.ports import Accept, End, Fenced
+from mqtt_broker.store.redis import queries
 from mqtt_broker.wire.packets import Properties, Will
-from unit.mqtt_broker.store.harness import SHARED, WILL, subscribe, take, to_crew
+from unit.mqtt_broker.store.harness import SHARED, WILL, detach, message, subscribe, take, to_crew
 
 SLOW = Will("state/a", b"gone", 1, retain=False, properties=Properties(will_delay_interval=30))
 
@@ -48,6 +49,36 @@ class TestReap(Cluster):
         await near.claim("a")
         await near.store.reap(near.membership, 100)
         assert (await near.record("a")).owner == "near"
+
+    async def test_a_session_of_somebody_else_in_the_list_of_a_node_that_left_is_left_alone(
+        self, near: Peer, far: Peer, world: RedisWorld
+    ) -> None:
+        await near.claim("a")
+        await far.claim("b")
+        owned = f"{world.keys.data}owned:{far.membership.token}"
+        world.server.execute("SADD", owned, "a", "nobody")
+        await far.store.leave(far.membership)
+        assert await near.store.reap(near.membership, 100) == 3
+        assert await near.store.reap(near.membership, 100) == 0
+        assert (await near.record("a")).owner == "near"
+        assert world.server.execute("EXISTS", owned) == 0
+
+    async def test_what_is_due_is_answered_so_many_at_a_time(
+        self, near: Peer, world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(queries, "DUE_MAX", 2)
+        for number in range(3):
+            await near.do(detach(await near.claim(f"c{number}", will=WILL), 5, world.clock.time + 1))
+            topic = message(topic=f"t{number}", expires_at=world.clock.time + 2)
+            await near.do(Accept(message=topic, retain=True))
+        world.clock.time += 5
+        first = await near.store.due()
+        assert (len(first.wills), len(first.expiries), len(first.retained_topics)) == (2, 2, 2)
+        assert first.next_at == world.clock.time
+        await near.commit(*[End(client_id=each.client_id, incarnation=each.incarnation) for each in first.expiries])
+        rest = await near.store.due()
+        assert (len(rest.wills), len(rest.expiries), len(rest.retained_topics)) == (1, 1, 1)
+        assert rest.next_at is None
 
     async def test_the_feed_tells_what_reaping_changed(self, near: Peer, far: Peer) -> None:
         a, b = await far.claim("a"), await far.claim("b", expiry_interval_s=0)

@@ -22,7 +22,7 @@ from mqtt_broker.node.hub import ConnectTurn, Hub
 from mqtt_broker.node.live import LiveSession
 from mqtt_broker.session.message import from_will, has_its_format
 from mqtt_broker.session.session import NEVER_S
-from mqtt_broker.store.ports import Claim, Claimed, ClaimRefused, Detach, Result
+from mqtt_broker.store.ports import Claim, Claimed, ClaimRefused, Detach, Done, Result
 from mqtt_broker.wire.packets import Connect, ProtocolVersion
 from mqtt_broker.wire.reasons import ReasonCode
 
@@ -211,6 +211,10 @@ async def _take_session(
         return refusal
     before = hub.sessions.get(facts.client_id)
     session = await _adopt(hub, result)
+    if not _is_ours(hub, session, result):
+        if not session.subscriptions:  # the feed says nothing of it
+            hub.forget(session)
+        return _claimed_elsewhere(hub, result)
     refusal = _attach(client, session, before, identity, result, principal)
     if refusal is None and not client.closed:
         _accept(client, packet, session, result, authentication_data)
@@ -218,15 +222,33 @@ async def _take_session(
 
 
 async def _adopt(hub: Hub, claimed: Claimed) -> LiveSession:
-    """The claimed session, routed and decided by the policy of now; in slices, for it may have many subscriptions."""
+    """The claimed session, routed and decided by the policy of now; in slices, for it may have many subscriptions.
+
+    The one that the feed told of, if that was claimed after it.
+    """
     client_id = claimed.record.client_id
     known = hub.sessions.get(client_id)
-    if known is not None and not claimed.present:
+    if known is not None and not claimed.present and known.epoch < claimed.record.epoch:
         hub.forget(known)  # it ended with the claim
     await hub.left(client_id)
+    known = hub.sessions.get(client_id)
+    if known is not None and known.epoch > claimed.record.epoch:
+        return known
     session = hub.adopt(claimed.record)
+    session.has_queue |= claimed.present  # whatever its interval is now, it was resumed with what waited
     await hub.turns.finish(policy_feed.deciding(hub, session))
     return session
+
+
+def _is_ours(hub: Hub, session: LiveSession, claimed: Claimed) -> bool:
+    """False if it was claimed elsewhere while it was routed and decided here, and what is told of that came meanwhile.
+
+    From here to CONNACK nobody else has a turn: an order to let go that comes later finds the connection.
+    """
+    client_id, epoch = session.client_id, claimed.record.epoch
+    if hub.sessions.get(client_id) is not session or session.epoch != epoch:
+        return False
+    return not hub.peers.is_evicted(client_id, epoch)
 
 
 def _other_principals() -> Refused:
@@ -251,6 +273,8 @@ async def _claim(client: "ClientConnection", claim: Claim) -> Result | None:
     answer: asyncio.Future[Result] = hub.loop.create_future()
 
     def claimed(result: Result) -> None:
+        if isinstance(result, Claimed):
+            hub.peers.claimed(result)
         if not answer.done():
             answer.set_result(result)
         elif isinstance(result, Claimed):
@@ -261,6 +285,8 @@ async def _claim(client: "ClientConnection", claim: Claim) -> Result | None:
         async with asyncio.timeout(CLAIM_S_MAX):
             return await asyncio.shield(answer)
     except TimeoutError:
+        if answer.done():  # in the same turn
+            return answer.result()
         answer.cancel()
         return None
 
@@ -273,6 +299,10 @@ async def _settle(hub: Hub, claimed: Claimed) -> Refused | None:
     except TimeoutError:
         _undo(hub, claimed)
         return Refused(ReasonCode.SERVER_UNAVAILABLE, "the node that held the session does not let go of it")
+    return _claimed_elsewhere(hub, claimed)
+
+
+def _claimed_elsewhere(hub: Hub, claimed: Claimed) -> Refused:
     _publish_lapsed_will(hub, claimed)  # its moment has passed, whoever has the session now
     return Refused(ReasonCode.SERVER_BUSY, "another connection with this client id was made meanwhile")
 
@@ -280,17 +310,19 @@ async def _settle(hub: Hub, claimed: Claimed) -> Refused | None:
 def _undo(hub: Hub, claimed: Claimed) -> None:
     """Give back a session that was claimed for a client that is gone: it lasts as long as it did before."""
     record = claimed.record
+    _publish_lapsed_will(hub, claimed)
     known = hub.sessions.get(record.client_id)
+    if known is not None and known.epoch > record.epoch:
+        return  # claimed elsewhere since
     expiry_s = record.expiry_interval_s if known is None else known.expiry_interval_s
     session = hub.adopt(record)
-    _publish_lapsed_will(hub, claimed)
     session.expiry_interval_s = expiry_s
     policy_feed.decide_again(hub, session)
-    if not session.is_persistent:
+    if not session.outlives_connection or (hub.peers.follow_feed and not session.subscriptions):
         hub.forget(session)
-    hub.pump.submit(
-        Detach(client_id=record.client_id, epoch=record.epoch, expiry_interval_s=expiry_s, will_due_at=None)
-    )
+    detach = Detach(client_id=record.client_id, epoch=record.epoch, expiry_interval_s=expiry_s, will_due_at=None)
+    # Before, the next who claims it would find nobody to wait for, though an earlier owner may still act for it.
+    hub.peers.when_settled(claimed, lambda: hub.pump.submit(detach))
 
 
 def _publish_lapsed_will(hub: Hub, claimed: Claimed) -> None:
@@ -352,4 +384,14 @@ def _accept(
         return
     client.accepted()
     client.outlet.drain()
-    groups.wake_all(client.hub, session)
+    _take_up_groups(client.hub, session, claimed)
+
+
+def _take_up_groups(hub: Hub, session: LiveSession, claimed: Claimed) -> None:
+    """What waits for its shared subscriptions; again when every node knows where this member is to be told of more."""
+    if not session.has_shared:
+        return
+    groups.take_up_all(hub, session)
+    if hub.peers.follow_feed:
+        known = Done(position=claimed.position)
+        hub.peers.in_force(known, lambda: groups.take_up_all(hub, session))

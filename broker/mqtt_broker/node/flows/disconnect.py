@@ -56,7 +56,7 @@ def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, 
         sent_up_to=outlet.sent_up_to,
     )
     hub.pump.submit(detach, lambda _: hub.due_changed.set())
-    if not session.is_persistent or (hub.peers.follow_feed and not session.subscriptions):
+    if not session.outlives_connection or (hub.peers.follow_feed and not session.subscriptions):
         hub.forget(session)
     groups.redeliver(hub, orphans)
     _wake_groups(hub, taken_from)

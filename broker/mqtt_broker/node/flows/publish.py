@@ -10,7 +10,7 @@ from mqtt_api.policy import Decision
 from mqtt_api.topics import TopicError, validate_topic_name
 from mqtt_broker.auth import audit
 from mqtt_broker.node import spread
-from mqtt_broker.node.accepting import accept_of, hand_over
+from mqtt_broker.node.accepting import accept_of, hand_over, redeem
 from mqtt_broker.node.counters import DropReason
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.routing.delivery import Plan
@@ -71,7 +71,7 @@ def _publish(client: "ClientConnection", packet: Publish) -> None:
     if plan is None:
         _spread(client, packet, message, marker)
         return
-    accept = accept_of(hub, message, plan, marker)
+    accept = accept_of(hub, message, plan, marker, promises_room=True)
     reason = ReasonCode.SUCCESS if plan.receivers or plan.groups else ReasonCode.NO_MATCHING_SUBSCRIBERS
     decisions = hub.decisions
     if accept is None:
@@ -201,6 +201,7 @@ def _stored(
     reason: ReasonCode,
 ) -> None:
     client.hub.retained_under_way -= message.retain
+    redeem(client.hub, accept, result)
     match result:
         case Accepted():
             _accepted(client, packet, message, plan, result, decisions, reason, accept)

@@ -116,7 +116,7 @@ def _subscribed(
     if not isinstance(result, Done):
         client.close_stale()
         return
-    if client.closed and not session.is_persistent:
+    if client.closed and not session.outlives_connection:
         return
     wanted: list[Granted] = []
     planned_before = hub.retained_plans
@@ -149,7 +149,7 @@ def _subscribed(
         retained.send(hub, session, plain, Routed(planned_before, result.position))
     for subscription, _ in granted:
         if subscription.group is not None:  # only what is new: a client may have thousands of others
-            groups.wake(hub, (subscription.group, subscription.filter))
+            groups.take_up(hub, (subscription.group, subscription.filter))
 
 
 def _granted_positions(reasons: tuple[ReasonCode, ...]) -> list[int]:

@@ -32,7 +32,6 @@ from mqtt_broker.store.cluster import (
     Evicted,
     FeedEntry,
     GroupBacklog,
-    Lease,
     NodeEntered,
     NodeFacts,
     NodeLeft,
@@ -102,10 +101,12 @@ class Cluster:
         self._posting = Posting(store, membership, lambda count: hub.drop("overflow", count))
         self._positions = Positions(feed=0)
         self._reached: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._answers: list[Evicted | Applied] = []
         self._owed: set[str] = set()
         self._reporting: asyncio.Task[None] | None = None
         self._policy_written = asyncio.Event()
         self._orders: set[asyncio.Task[None]] = set()
+        self._settling: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._barrier_waits = 0
         self._barrier_wait_s = 0.0
         self._inbox_dropped = 0
@@ -139,13 +140,41 @@ class Cluster:
 
         self._barrier.wait(position, reached)
 
+    def claimed(self, claimed: Claimed) -> None:
+        key = claimed.record.client_id, claimed.record.epoch
+        settling = self._settling[key] = self._hub.loop.create_task(self._settle(claimed), name="settle")
+        settling.add_done_callback(lambda _: self._settling.pop(key))
+
+    def when_settled(self, claimed: Claimed, call: Call) -> None:
+        settling = self._settling.get((claimed.record.client_id, claimed.record.epoch))
+        if settling is None:
+            call()
+        else:
+            settling.add_done_callback(lambda task: None if task.cancelled() else call())
+
+    def is_evicted(self, client_id: str, epoch: int) -> bool:
+        return self._handover.is_evicted(client_id, epoch)
+
     async def settled(self, claimed: Claimed) -> bool:
-        client_id, previous = claimed.record.client_id, Peer(claimed.previous_token, claimed.previous_owner or "")
+        client_id, epoch = claimed.record.client_id, claimed.record.epoch
         async with asyncio.timeout(SETTLE_S_MAX):
-            await self._until(lambda: self._has_read(claimed))  # now this node knows who is there, as of the claim
-            if previous in self._barrier.others:
-                await self._let_go(previous, client_id, claimed.previous_epoch)
-        return not self._handover.is_evicted(client_id, claimed.record.epoch)
+            await self._settled(client_id, epoch)
+        return not self.is_evicted(client_id, epoch)
+
+    async def _settled(self, client_id: str, epoch: int) -> None:
+        """Wait until nobody acts for what this node claimed under `epoch`: at once if that is so, or it is not its."""
+        settling = self._settling.get((client_id, epoch))
+        if settling is not None:
+            await asyncio.wait((settling,))
+
+    async def _settle(self, claimed: Claimed) -> None:
+        """Without a limit: who waits for this node to let go must not think so before those before it have."""
+        client_id, previous = claimed.record.client_id, Peer(claimed.previous_token, claimed.previous_owner or "")
+        await self._until(lambda: self._has_read(claimed))  # now this node knows who is there, as of the claim
+        if previous in self._barrier.others:
+            await self._let_go(previous, client_id, claimed.previous_epoch)
+        elif previous == self._barrier.own:  # perhaps for a CONNECT that was given up before this was settled
+            await self._settled(client_id, claimed.previous_epoch)
 
     def _has_read(self, claimed: Claimed) -> bool:
         return self._positions.feed >= claimed.position and self._positions.inbox >= claimed.inbox_end
@@ -338,6 +367,8 @@ class Cluster:
             self._hub.turns.spend(len(entry.deliveries))
             self._moved(inbox=entry.position)
             await self._hub.turns.share()
+        if news.is_all:
+            self._believe()
         return bool(news.control or news.feed or news.inbox)
 
     async def _apply(self, entries: Sequence[FeedEntry]) -> None:
@@ -345,12 +376,10 @@ class Cluster:
             for change in entry.changes:
                 self._change(change, entry.position)
             self._moved(feed=entry.position)
-            if entry.origin != self._membership.node:
-                self._owed.add(entry.origin)
             await self._hub.turns.share()
         if entries:
-            position = self._positions.feed
-            self._hub.pump.when_written(lambda: self._everything_before_is_written(position))
+            position, origins = self._positions.feed, {entry.origin for entry in entries} - {self._membership.node}
+            self._hub.pump.when_written(lambda: self._everything_before_is_written(position, origins))
 
     def _change(self, change: Change, position: int) -> None:
         match change:
@@ -379,6 +408,7 @@ class Cluster:
             self._hub.fence("the feed says that this node has left")
             return
         self._barrier.left(peer)
+        self._keeper.forget(peer.node, peer.token)
         self._note_progress()
         log.info("%s is gone", peer.node, extra={"event": "node.peer_left", "fields": {"other": peer.node}})
 
@@ -407,9 +437,10 @@ class Cluster:
             self._reached.append((holds, future))
             await future
 
-    def _everything_before_is_written(self, position: int) -> None:
-        """Whatever was planned before this position was applied is in the store: it may be told [D7]."""
+    def _everything_before_is_written(self, position: int, origins: set[str]) -> None:
+        """Whatever was planned before this position was applied is in the store: its origins may be told [D7]."""
         self._barrier.advance(position)
+        self._owed |= origins
         if self._owed and self._reporting is None:
             self._reporting = self._hub.loop.create_task(self._report(), name="report")
 
@@ -430,17 +461,24 @@ class Cluster:
     # Orders ----------------------------------------------------------------------------------------------------------
 
     def _obey(self, entry: ControlEntry) -> None:
-        now = self._hub.loop.time()
         match entry.command:
             case Evict() as evict:
                 self._evict(evict)
-            case Evicted(client_id=client_id, epoch=epoch):
-                self._handover.confirmed(client_id, epoch, now)
-            case Applied(node=node, token=token, position=position):
-                self._barrier.applied(Peer(token, node), position)
+            case Evicted() | Applied() as answer:
+                self._answers.append(answer)
             case Drain():
                 self._stop()
         self._moved(control=entry.position)
+
+    def _believe(self) -> None:
+        """What other nodes confirmed comes into force when this one has read what they wrote before they said so."""
+        answers, self._answers = self._answers, []
+        for answer in answers:
+            match answer:
+                case Evicted(client_id=client_id, epoch=epoch):
+                    self._handover.confirmed(client_id, epoch, self._hub.loop.time())
+                case Applied(node=node, token=token, position=position):
+                    self._barrier.applied(Peer(token, node), position)
 
     def _evict(self, evict: Evict) -> None:
         """Let go of a session that was claimed elsewhere: its DISCONNECT is the last it hears of us [MQTT-3.1.4-3]."""
@@ -455,6 +493,8 @@ class Cluster:
     async def _confirm(self, evict: Evict, client: "ClientConnection | None") -> None:
         if client is not None:
             await self._last_word(client)
+        await self._written()  # or what it published here would come behind what it publishes there
+        await self._settled(evict.client_id, evict.epoch)  # or it would be let go that an earlier owner still has
         node, token = evict.claimant
         while True:
             try:
@@ -465,6 +505,12 @@ class Cluster:
                 return  # this node is fenced: nobody waits for it
             else:
                 return
+
+    async def _written(self) -> None:
+        """Wait until everything submitted so far is in the store."""
+        written: asyncio.Future[None] = self._hub.loop.create_future()
+        self._hub.pump.when_written(lambda: None if written.done() else written.set_result(None))
+        await written
 
     async def _last_word(self, client: "ClientConnection") -> None:
         """Wait until what was written has left: what is still here would follow the other node's CONNACK."""

@@ -35,6 +35,7 @@ def apply_session(hub: "Hub", change: SessionChange) -> None:
             session = _told(hub, change, known)
             for subscription in change.subscriptions:
                 hub.route(session, session.decided(subscription))
+            hub.release_rights(session)
         case SessionUnsubscribed() if known is not None and known.incarnation == change.incarnation:
             for key in change.keys:
                 hub.unroute(known, key)
@@ -94,10 +95,10 @@ def apply_retained(hub: "Hub", change: RetainedChanged) -> None:
     if change.is_set:
         hub.retained.add(change.topic)
     else:
-        hub.retained.remove(change.topic)
+        hub.forget_retained(change.topic)
 
 
 def apply_backlog(hub: "Hub", key: tuple[str, str]) -> None:
     """Something waits for members of this shared subscription: those here with room may take it."""
     if hub.tree.members(*key):
-        groups.note_stored(hub, key)
+        groups.note_given_back(hub, key)

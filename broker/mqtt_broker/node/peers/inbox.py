@@ -21,11 +21,13 @@ def deliver(hub: "Hub", delivery: Delivery) -> None:
             _forwarded(hub, delivery)
         case Stored():
             _stored(hub, delivery)
-        case Backlog(group=group, filter=topic_filter):
-            note_stored(hub, (group, topic_filter))
+        case Backlog(group=group, filter=topic_filter, turns=turns):
+            note_stored(hub, (group, topic_filter), turns)
 
 
 def _forwarded(hub: "Hub", delivery: Forwarded) -> None:
+    if delivery.message.retain:
+        hub.note_retained_live(delivery.message.topic)
     for target in delivery.forward.targets:
         outlet = _outlet(hub, target.client_id, target.incarnation)
         if outlet is None:
@@ -52,6 +54,8 @@ def _stored(hub: "Hub", delivery: Stored) -> None:
     if entry is None:
         outlet.note_stored(delivery.sequence)
         return
+    if entry.message.retain:
+        hub.note_retained_live(entry.message.topic)
     outlet.offer_stored(
         outlets.Delivery(
             entry.message,

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mqtt_api.node_settings import RedisSettings
@@ -69,6 +69,10 @@ class LeaseKeeper:
     def remaining_s(self) -> float:
         """How long this node may act without hearing from the store; negative while it is frozen."""
         return self._tenure.ends_at - boottime()
+
+    def forget(self, node: str, token: int) -> None:
+        """The feed says that this one is gone: no client is sent there any more."""
+        self.leases = tuple(lease for lease in self.leases if (lease.node, lease.token) != (node, token))
 
     def announce(self) -> None:
         """What the others are told of this node has changed: renew now."""
@@ -160,9 +164,7 @@ class LeaseKeeper:
         lasted_s = 0.0 if self._frozen_since is None else boottime() - self._frozen_since
         self._frozen_since, self._has_given_up = None, False
         self._hub.thaw()
-        log.warning(
-            "the lease is renewed, the node goes on after %.1f s", lasted_s, extra={"event": "node.thawed"}
-        )
+        log.warning("the lease is renewed, the node goes on after %.1f s", lasted_s, extra={"event": "node.thawed"})
 
     # The others ------------------------------------------------------------------------------------------------------
 

@@ -65,6 +65,18 @@ class Peers(Protocol):
         """Call when what this result wrote holds on every node [D7]."""
         ...
 
+    def claimed(self, claimed: Claimed, /) -> None:
+        """The store gave this session to this node: from now on it is waited for that nobody else acts for it."""
+        ...
+
+    def when_settled(self, claimed: Claimed, call: Call, /) -> None:
+        """Call when that is so, however long it takes: before, the store must not take this node's name off it."""
+        ...
+
+    def is_evicted(self, client_id: str, epoch: int, /) -> bool:
+        """True if the session that this node claimed under `epoch` was claimed by another since."""
+        ...
+
     async def settled(self, claimed: Claimed, /) -> bool:
         """Wait until the session's previous owner has let go, and what was sent to it here before has been read.
 
@@ -126,6 +138,15 @@ class Alone:
 
     def in_force(self, _: Result, call: Call) -> None:
         call()
+
+    def claimed(self, _: Claimed) -> None:
+        """Nobody else has it."""
+
+    def when_settled(self, _: Claimed, call: Call) -> None:
+        call()
+
+    def is_evicted(self, client_id: str, epoch: int) -> bool:
+        return False
 
     async def settled(self, _: Claimed) -> bool:
         return True

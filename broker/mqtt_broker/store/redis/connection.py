@@ -15,7 +15,7 @@ import hiredis
 from mqtt_broker.store.ports import StoreError, StoreUnavailable
 from mqtt_broker.store.redis.errors import NOSCRIPT, REOPENS, as_store_error, code
 from mqtt_broker.store.redis.primary import Primary
-from mqtt_broker.store.redis.script import Script
+from mqtt_broker.store.redis.script import Script, script
 from mqtt_broker.store.redis.wire import Argument, Command, Reply, Wire
 
 log = logging.getLogger("mqtt_broker.store")
@@ -27,6 +27,7 @@ BACK_OFF_S_FIRST = 0.05
 FAILURES_COUNTED_MAX = 16  # more would not make the delay longer
 BACK_OFF_S_MAX = 2.0  # a store that is back is in use again within two seconds
 
+_CONFIRM = script("confirm", "confirm", flags="allow-oom")
 
 Check = Callable[[Wire], Awaitable[None]]
 
@@ -54,28 +55,40 @@ class Connection:
         self._closed = False
 
     async def call(
-        self, script: Script, args: Sequence[Argument], *, writes: bool = False, timeout_s: float = CALL_S_MAX
+        self,
+        script: Script,
+        args: Sequence[Argument],
+        *,
+        writes: bool = False,
+        confirms: bool = False,
+        timeout_s: float = CALL_S_MAX,
     ) -> Reply:
         """Run a script: KEYS[1] is this connection's key, ARGV is `args`. One that Redis does not know is loaded first.
 
-        `writes`: it counts only once the replicas asked for have it. Raises what errors.as_store_error makes of a
-        refusal; StoreUnavailable when nothing came in time or too few replicas have it: the outcome is unknown then.
+        `writes`: it counts only once the replicas asked for have it. `confirms`: so does what others wrote and this
+        reads, which otherwise may be lost with the server after somebody has acted on it. Raises what
+        errors.as_store_error makes of a refusal; StoreUnavailable when nothing came in time or too few replicas have
+        it: the outcome is unknown then.
         """
         evaluate: Command = ("EVALSHA", script.digest, 1, self._key, *args)
-        replies = await self._ask(evaluate, writes=writes, timeout_s=timeout_s)
+        replies = await self._ask(evaluate, writes=writes, confirms=confirms, timeout_s=timeout_s)
         if _is_unknown(replies[0]):
-            loaded, *replies = await self._ask(_load(script), evaluate, writes=writes, timeout_s=timeout_s)
+            load = _load(script)
+            loaded, *replies = await self._ask(load, evaluate, writes=writes, confirms=confirms, timeout_s=timeout_s)
             self._result(loaded)
         return self._result(replies[0])
 
     async def call_and(
         self, script: Script, args: Sequence[Argument], *command: Argument, timeout_s: float
     ) -> tuple[Reply, Reply]:
-        """A script and, without waiting for its reply, a command. Both may be sent twice: they must bear that."""
+        """A script and, without waiting for its reply, a command. Both may be sent twice: they must bear that.
+
+        What the command reads is confirmed, as in `call`.
+        """
         evaluate: Command = ("EVALSHA", script.digest, 1, self._key, *args)
-        replies = await self._ask(evaluate, command, timeout_s=timeout_s)
+        replies = await self._ask(evaluate, command, confirms=True, timeout_s=timeout_s)
         if _is_unknown(replies[0]):
-            loaded, *replies = await self._ask(_load(script), evaluate, command, timeout_s=timeout_s)
+            loaded, *replies = await self._ask(_load(script), evaluate, command, confirms=True, timeout_s=timeout_s)
             self._result(loaded)
         return self._result(replies[0]), self._result(replies[1])
 
@@ -92,23 +105,47 @@ class Connection:
 
     # Asking ---------------------------------------------------------------------------------------------------------
 
-    async def _ask(self, *commands: Command, timeout_s: float, writes: bool = False) -> list[Reply]:
+    async def _ask(
+        self, *commands: Command, timeout_s: float, writes: bool = False, confirms: bool = False
+    ) -> list[Reply]:
         """The replies, after what concerns the server rather than the call has been seen to."""
         replicas = self._replicas if writes else 0
-        wait = (("WAIT", replicas, int(WAIT_S_MAX * 1000)),) if replicas else ()
         wire = await self._usable()
+        confirmed: list[Reply] = []
         try:
-            replies = await wire.ask(*commands, *wait, timeout_s=timeout_s)
+            replies = await wire.ask(*commands, *self._wait(replicas), timeout_s=timeout_s)
+            if confirms and self._replicas and _has_read(replies[-1]):
+                confirmed = await self._confirm(wire, timeout_s)
         except StoreUnavailable as problem:
             self._failed(wire, str(problem))
             raise
-        for reply in replies:
+        for reply in (*replies, *confirmed):
             if isinstance(reply, hiredis.ReplyError) and code(str(reply)) in REOPENS:
                 self._failed(wire, str(reply))
         self._failures = 0 if self._wire is wire else self._failures
         if replicas:
             self._check_replicas(replies, replicas)
+        if confirmed:
+            for reply in confirmed:
+                self._result(reply)
+            self._check_replicas(confirmed, self._replicas)
         return replies
+
+    async def _confirm(self, wire: Wire, timeout_s: float) -> list[Reply]:
+        """Wait until enough replicas have all that this server told until now; for `_check_replicas`.
+
+        On the wire that told it: another server may know nothing of it. WAIT waits for what its own connection wrote.
+        """
+        evaluate: Command = ("EVALSHA", _CONFIRM.digest, 1, self._key)
+        wait = self._wait(self._replicas)
+        replies = await wire.ask(evaluate, *wait, timeout_s=timeout_s)
+        if _is_unknown(replies[0]):
+            replies = await wire.ask(_load(_CONFIRM), evaluate, *wait, timeout_s=timeout_s)
+        return replies
+
+    @staticmethod
+    def _wait(replicas: int) -> tuple[Command, ...]:
+        return (("WAIT", replicas, int(WAIT_S_MAX * 1000)),) if replicas else ()
 
     @staticmethod
     def _result(reply: Reply) -> Reply:
@@ -189,6 +226,10 @@ class Connection:
 
 def _load(script: Script) -> Command:
     return ("SCRIPT", "LOAD", script.text)
+
+
+def _has_read(reply: Reply) -> bool:
+    return reply is not None and not isinstance(reply, hiredis.ReplyError)
 
 
 def _is_unknown(reply: Reply) -> bool:

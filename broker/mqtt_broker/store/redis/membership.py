@@ -49,10 +49,11 @@ class Renewed(Struct, frozen=True):
 async def join(connection: Connection, clock: StoreClock, keys: StoreKeys, node: str, world: str) -> Joined:
     """A new token for this name. Raises StoreMismatch for another world, or one whose rollback is not accepted yet."""
     reply = await connection.call(_JOIN, (clock.given, node, keys.world, world), writes=True)
-    match reply:
-        case [bytes() as token, bytes() as generation, bytes() as time]:
-            return Joined(Membership(node=node, token=int(token)), int(generation), float(time))
-    raise _not_understood("join", reply)
+    try:
+        token, generation, time = reply
+        return Joined(Membership(node=node, token=int(token)), int(generation), float(time))
+    except (TypeError, ValueError) as problem:
+        raise _not_understood("join", reply) from problem
 
 
 async def enter(connection: Connection, clock: StoreClock, membership: Membership, facts: NodeFacts) -> int:
@@ -72,11 +73,12 @@ async def renew(connection: Connection, clock: StoreClock, membership: Membershi
     own = (membership.node, membership.token)
     args = (clock.given, *own, facts.applied, _encode_facts(facts), FEED_KEPT, FEED_MAX)
     reply = await connection.call(_RENEW, args, writes=True)
-    match reply:
-        case [bytes() as time, bytes() as offset, [*leases]]:
-            names = zip(leases[::2], leases[1::2], strict=True)
-            return Renewed(float(time), offset.decode(), tuple(_lease(name, value) for name, value in names))
-    raise _not_understood("renew", reply)
+    try:
+        time, offset, leases = reply
+        names = zip(leases[::2], leases[1::2], strict=True)
+        return Renewed(float(time), offset.decode(), tuple(_lease(name, value) for name, value in names))
+    except (TypeError, ValueError, AttributeError) as problem:
+        raise _not_understood("renew", reply) from problem
 
 
 async def fence(connection: Connection, membership: Membership, lease: Lease) -> bool:

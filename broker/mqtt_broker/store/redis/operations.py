@@ -4,17 +4,20 @@ Knows the arguments and replies of the script (scripts/commit.lua and the pieces
 operation does, connections or WAIT.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import QueueBounds, SessionRecord
-from mqtt_broker.store.encoding import Details, decode_details, decode_subscription, encode
+from mqtt_broker.store.encoding import Details, around_payload, decode_details, decode_subscription, encode
 from mqtt_broker.store.ports import (
     FREEING,
     Accept,
     Accepted,
+    AcceptedRun,
+    AcceptRun,
     Acknowledge,
     Claim,
     Claimed,
@@ -25,10 +28,12 @@ from mqtt_broker.store.ports import (
     Dropped,
     Duplicate,
     End,
+    Forward,
     GroupTarget,
     MarkSent,
     Membership,
     Operation,
+    Part,
     Received,
     Rejected,
     Release,
@@ -40,6 +45,7 @@ from mqtt_broker.store.ports import (
     Subscribe,
     Take,
     Taken,
+    Target,
     Unsubscribe,
 )
 from mqtt_broker.store.redis import retained
@@ -62,7 +68,9 @@ Reply = Any
 class Link(Protocol):
     """What is needed of a connection."""
 
-    async def call(self, script: Script, args: Sequence[str | bytes | int], *, writes: bool = False) -> Reply: ...
+    async def call(
+        self, script: Script, args: Sequence[str | bytes | int], *, writes: bool = False, confirms: bool = False
+    ) -> Reply: ...
 
 
 async def commit(
@@ -142,31 +150,52 @@ def _bounds(bounds: QueueBounds | None) -> tuple[int, int, int]:
 def _accept(operation: Accept, blobs: _Blobs) -> tuple[object, ...]:
     message = operation.message
     size = message.size
-    targets: list[str | int] = []
-    for target in operation.targets:
-        front = header(message, size, target.qos, retain=target.retain, identifiers=target.identifiers)
-        targets += (target.client_id, target.incarnation, blobs.header(front))
+    targets = _targets(operation.targets, message, size, blobs)
     return (2, blobs.add(body(message)), size, targets, _rest(operation, size, blobs))
+
+
+def _targets(targets: Iterable[Target], message: Message, size: int, blobs: _Blobs) -> list[str | int]:
+    items: list[str | int] = []
+    for target in targets:
+        front = header(message, size, target.qos, retain=target.retain, identifiers=target.identifiers)
+        items += (target.client_id, target.incarnation, blobs.header(front), target.marks_epoch)
+    return items
+
+
+def _accept_run(operation: AcceptRun, blobs: _Blobs) -> tuple[object, ...]:
+    message, payloads = operation.message, operation.payloads
+    length = len(payloads[0])
+    size = message.size + length
+    before, after = around_payload(message, length)
+    parts = (blobs.header(before), blobs.add(b"".join(payloads)), blobs.header(after))
+    return (14, *parts, len(payloads), length, size, _targets(operation.targets, message, size, blobs))
 
 
 def _rest(operation: Accept, size: int, blobs: _Blobs) -> tuple[object, ...] | bool:
     """What most messages have nothing of."""
     marker, part = operation.marker, operation.part
-    if not (operation.groups or marker or operation.retain or operation.fires_will_of or operation.forwards or part):
+    is_retained = operation.retain or operation.retained_before
+    if not (operation.groups or marker or is_retained or operation.fires_will_of or operation.forwards or part):
         return False
     return (
         [_group_target(operation, target, size, blobs) for target in operation.groups],
         marker is not None and (marker.client_id, marker.epoch, marker.packet_id),
         operation.retain and _retained(operation, blobs),
         operation.fires_will_of or False,
-        [(forward.node, forward.token, blobs.add(encode(forward))) for forward in operation.forwards],
-        part is not None and (part.token, int(part.is_last)),
+        [_forward(forward, part, blobs) for forward in operation.forwards],
+        part is not None and (part.token, int(part.is_last), part.heard),
+        bool(operation.retained_before) and (operation.message.topic, operation.retained_before),
     )
+
+
+def _forward(forward: Forward, part: Part | None, blobs: _Blobs) -> tuple[object, ...]:
+    item = (forward.node, forward.token, blobs.add(encode(forward)))
+    return item if part is None else (*item, [target.incarnation for target in forward.targets])
 
 
 def _group_target(operation: Accept, target: GroupTarget, size: int, blobs: _Blobs) -> tuple[object, ...]:
     front = header(operation.message, size, operation.message.qos, retain=operation.message.retain)
-    return (target.group, target.filter, blobs.header(front), *_bounds(target.bounds), target.wakes)
+    return (target.group, target.filter, blobs.header(front), *_bounds(target.bounds), target.wakes, target.turn)
 
 
 def _retained(operation: Accept, blobs: _Blobs) -> tuple[object, ...]:
@@ -233,6 +262,7 @@ def _or_false(value: object | None) -> object:
 _ENCODERS: dict[type, Callable[[Any, _Blobs], tuple[object, ...]]] = {
     Claim: _claim,
     Accept: _accept,
+    AcceptRun: _accept_run,
     Release: _by_epoch(3, "client_id", "epoch", "packet_id"),
     MarkSent: _by_epoch(4, "client_id", "epoch", "sequence"),
     Received: _by_epoch(5, "client_id", "epoch", "sequence"),
@@ -267,9 +297,29 @@ def _result(node: str, operation: Operation, item: Reply) -> Result:
 
 
 def _accepted(item: list[Any]) -> Accepted:
-    end = 2 + item[1]
-    evicted = [(name.decode(), place) for name, place in zip(item[end::2], item[end + 1 :: 2], strict=True)]
-    return Accepted(tuple(item[2:end]), tuple(evicted))
+    _, targets, stale = item[:3]
+    names_at = 3 + targets
+    end = names_at + stale
+    rest = list(zip(item[end::2], item[end + 1 :: 2], strict=True))
+    evicted = tuple([(name.decode(), place) for name, place in rest if name])
+    heard = tuple([incarnation for name, incarnation in rest if not name])
+    return Accepted(tuple(item[3:names_at]), evicted, _names(item, names_at, end), heard)
+
+
+def _accepted_run(item: list[Any]) -> AcceptedRun:
+    _, refused, targets, stale = item[:4]
+    names_at = 4 + 2 * targets
+    end = names_at + stale
+    stored = tuple(zip(item[4:names_at:2], item[5:names_at:2], strict=True))
+    places = zip(item[end::3], item[end + 1 :: 3], item[end + 2 :: 3], strict=True)
+    evicted = tuple([(index, name.decode(), place) for index, name, place in places])
+    return AcceptedRun(stored, evicted, _names(item, names_at, end), refused)
+
+
+def _names(item: list[Any], start: int, end: int) -> tuple[str, ...]:
+    if len(item) < end:
+        raise ValueError(f"{len(item)} items instead of {end}")
+    return tuple([name.decode() for name in item[start:end]])
 
 
 def _rejected(item: list[Any]) -> Rejected:
@@ -327,4 +377,5 @@ _DECODERS: dict[int, Callable[[list[Any]], Result]] = {
     3: _dropped,
     4: _done_at,
     5: _taken,
+    7: _accepted_run,
 }

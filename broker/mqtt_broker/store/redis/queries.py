@@ -48,7 +48,8 @@ async def read_queue(
     left, bytes_left = max(1, messages_max), bytes_max
     with _readable():
         while left > 0 and (bytes_left > 0 or not entries):
-            reply = await link.call(_READ_QUEUE, (client_id, incarnation, after, left, bytes_left, PROBES_MAX))
+            where = (client_id, incarnation, after, left, bytes_left, PROBES_MAX)
+            reply = await link.call(_READ_QUEUE, where, confirms=True)
             for sequence, value, received in zip(reply[1::3], reply[2::3], reply[3::3], strict=True):
                 entry = decode_entry(sequence, value, received=received == 1)
                 bytes_left -= entry.message.size
@@ -68,7 +69,7 @@ async def read_retained(link: Link, given: str, topics: Sequence[str]) -> tuple[
     """As ports.Store.read_retained."""
     found: list[RetainedMessage] = []
     for start in range(0, len(topics), TOPICS_MAX):
-        reply = await link.call(_READ_RETAINED, (given, *topics[start : start + TOPICS_MAX]))
+        reply = await link.call(_READ_RETAINED, (given, *topics[start : start + TOPICS_MAX]), confirms=True)
         with _readable():
             found += [decode_retained(value) for value in reply]
     return tuple(found)
@@ -77,7 +78,7 @@ async def read_retained(link: Link, given: str, topics: Sequence[str]) -> tuple[
 async def load(link: Link, given: str) -> Snapshot:
     """As ports.Store.load, but slice by slice: each is of its moment, all after the feed's position that is noted."""
     with _readable():
-        position = (await link.call(_KEPT, ()))[0]
+        position = (await link.call(_KEPT, (), confirms=True))[0]
         sessions: dict[str, SessionRecord] = {}  # a slice may bring what an earlier one brought
         async for item in _slices(link, given, "sessions"):
             record = _record(item)
@@ -95,7 +96,7 @@ async def load(link: Link, given: str) -> Snapshot:
 async def _slices(link: Link, given: str, what: str) -> AsyncIterator[Reply]:
     cursor = b"0"
     while True:
-        cursor, items = await link.call(_LOAD, (given, what, cursor, SLICE))
+        cursor, items = await link.call(_LOAD, (given, what, cursor, SLICE), confirms=True)
         for item in items:
             yield item
         if cursor == b"0":

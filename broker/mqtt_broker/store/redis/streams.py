@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from mqtt_api.store_keys import StoreKeys
 from mqtt_broker.store.cluster import (
@@ -92,6 +93,7 @@ def _news(names: tuple[str, str, str], reply: Reply) -> News:
             feed=tuple(_feed_entry(id_, fields) for id_, fields in feed),
             inbox=tuple(_inbox_entry(id_, fields) for id_, fields in inbox),
             control=tuple(_control_entry(id_, fields) for id_, fields in control),
+            is_all=max(len(feed), len(inbox), len(control)) < ENTRIES_PER_ANSWER_MAX,
         )
     except _MALFORMED as problem:
         raise StoreMismatch(f"the store tells what this version does not understand: {problem!r}") from problem
@@ -221,18 +223,26 @@ def _deliveries(frames: _Frames) -> Iterator[Delivery]:
     for kind, payload in frames:
         if kind == b"m":
             message = decode_body(payload)
-            yield Forwarded(message, _decode_forward(frames.take(b"f")))
+            yield Forwarded(message, _forward(frames))
             while frames.follows(b"f"):  # the same message for more of them
-                yield Forwarded(message, _decode_forward(frames.take(b"f")))
+                yield Forwarded(message, _forward(frames))
         elif kind == b"s":
             client_id, incarnation, sequence = _array(payload)
             entry = decode_entry(sequence, frames.take(b"e")) if frames.follows(b"e") else None
             yield Stored(client_id, incarnation, sequence, entry)
         elif kind == b"b":
-            group, filter_ = _array(payload)
-            yield Backlog(group, filter_)
+            group, filter_, turns = _array(payload)
+            yield Backlog(group, filter_, turns)
         else:
             raise ValueError(f"an inbox item of kind {kind!r}")
+
+
+def _forward(frames: _Frames) -> Forward:
+    forward = _decode_forward(frames.take(b"f"))
+    if not frames.follows(b"x"):
+        return forward
+    had = frozenset(_array(frames.take(b"x")))
+    return replace(forward, targets=tuple([each for each in forward.targets if each.incarnation not in had]))
 
 
 # Control -------------------------------------------------------------------------------------------------------------
@@ -309,7 +319,8 @@ async def post(connection: Connection, membership: Membership, posts: Sequence[P
 
 
 async def command(connection: Connection, membership: Membership, node: str, token: int, order: Command) -> None:
-    await connection.call(_COMMAND, (membership.node, membership.token, *_written(order), node, token))
+    args = (membership.node, membership.token, *_written(order), node, token)
+    await connection.call(_COMMAND, args, writes=True)
 
 
 async def report(connection: Connection, membership: Membership, position: int, origins: Sequence[str]) -> None:
@@ -320,4 +331,4 @@ async def report(connection: Connection, membership: Membership, position: int, 
         if origin:  # else an operator, who has no control stream
             nodes += (origin, "")
     if nodes:
-        await connection.call(_COMMAND, (membership.node, membership.token, *_written(order), *nodes))
+        await connection.call(_COMMAND, (membership.node, membership.token, *_written(order), *nodes), writes=True)

@@ -1,8 +1,8 @@
-"""How many connections are beyond a node's share."""
+"""How many connections are beyond a node's share, and how often that is a reason to send some away."""
 
 import pytest
 
-from mqtt_broker.node.drain import surplus
+from mqtt_broker.node.drain import REBALANCE_S, REBALANCE_S_MAX, Patience, surplus
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,21 @@ from mqtt_broker.node.drain import surplus
 )
 def test_a_node_sends_away_what_it_has_beyond_its_share(own: int, others: list[int], expected: int) -> None:
     assert surplus(own, others, 20) == expected
+
+
+def test_an_attempt_that_helped_is_followed_by_the_next_look_as_usual() -> None:
+    patience = Patience(lambda: 0.0)
+    assert [patience.next_s(beyond) for beyond in (100, 40, 10, 0)] == [REBALANCE_S] * 4
+
+
+def test_attempts_that_do_not_help_become_rare() -> None:
+    """Clients that know one address only come back to where they were."""
+    patience = Patience(lambda: 0.0)
+    waits = [patience.next_s(100) for _ in range(10)]
+    assert waits[:4] == [REBALANCE_S, 2 * REBALANCE_S, 4 * REBALANCE_S, 8 * REBALANCE_S]
+    assert waits[-1] == REBALANCE_S_MAX
+    assert patience.next_s(0) == REBALANCE_S
+
+
+def test_nodes_do_not_all_look_at_one_moment() -> None:
+    assert Patience(lambda: 0.5).next_s(0) == 1.5 * REBALANCE_S

@@ -21,6 +21,7 @@ from mqtt_broker.store.ports import (
     Operation,
     Result,
     StoreFull,
+    StoreMismatch,
     StoreUnavailable,
     Subscribe,
 )
@@ -231,3 +232,25 @@ async def test_callbacks_that_take_long_let_others_have_a_turn_in_between(wide: 
     pump.submit(operation(count), functools.partial(note, count))
     await pump.idle()
     assert seen == [*range(count), "other", count]
+
+
+@pytest.mark.parametrize("problem", [Fenced("a newer token"), StoreMismatch("another world")])
+async def test_a_store_that_is_not_this_nodes_any_more_is_told_once_for_all(problem: Exception) -> None:
+    fenced: list[str] = []
+    pump = make(ScriptedStore(problem), fenced)
+    pump.submit(operation(1))
+    await pump.idle()
+    assert fenced == [str(problem)]
+    assert not pump.available
+
+
+async def test_a_full_store_is_told_apart_from_one_that_is_away() -> None:
+    store = ScriptedStore(StoreFull("full"))
+    pump = make(store)
+    seen: list[tuple[bool, bool]] = []
+    pump.submit(operation(1), lambda _: seen.append((pump.is_full, pump.available)))  # goes ahead, as it makes room
+    pump.submit(GROWS)
+    await pump.idle()
+    assert seen == [(True, False)]
+    assert (pump.is_full, pump.available) == (False, True)
+    assert pump.calls >= 1

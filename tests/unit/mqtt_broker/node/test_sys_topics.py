@@ -42,6 +42,14 @@ def test_before_the_first_reading_nothing_stands_there() -> None:
     assert shown(SysTopics(0.0)) == {}
 
 
+def test_sums_over_the_cluster_stand_below_a_name_of_their_own() -> None:
+    topics = SysTopics(0.0)
+    sums = {"nodes": 3, "clients/connected": 9}
+    topics.update(msgspec.structs.replace(NOTHING, clients_connected=2, cluster=sums), 1.0)
+    assert shown(topics, "$SYS/broker/cluster/#") == {"cluster/nodes": "3", "cluster/clients/connected": "9"}
+    assert shown(topics, "$SYS/broker/clients/connected") == {"clients/connected": "2"}
+
+
 def test_names_and_forms_are_mosquittos() -> None:
     topics = SysTopics(0.0)
     figures = msgspec.structs.replace(

@@ -22,6 +22,7 @@ from unit.mqtt_broker.store.harness import (
     end,
     existed,
     give_back,
+    join,
     mark,
     strict,
     subscribe,
@@ -170,6 +171,19 @@ class GroupsContract(Joined):
         result = await node.do(take(b, 9))
         assert isinstance(result, Taken)
         assert [entry.message.payload for entry in result.entries] == [b"1", b"2"]
+
+    async def test_members_of_a_lost_node_give_back_what_they_took(self, node: Node) -> None:
+        """[MQTT-4.8.2-4] [MQTT-4.8.2-5] As if each connection had broken: QoS 2 that was sent stays."""
+        a = await node.claim("a")
+        await node.commit(subscribe(a, SHARED), *to_crew(b"1"), *to_crew(b"2", qos=2), *to_crew(b"3"))
+        await node.commit(take(a, 9), mark(a, 2))
+        again = await join(node.store)
+        assert await again.payloads(a) == [b"2"]
+        b = await again.claim("b")
+        await again.do(subscribe(b, SHARED))
+        result = await again.do(take(b, 9))
+        assert isinstance(result, Taken)
+        assert [entry.message.payload for entry in result.entries] == [b"1", b"3"]
 
     async def test_the_group_ends_with_its_last_session(self, node: Node) -> None:
         record = await node.claim()

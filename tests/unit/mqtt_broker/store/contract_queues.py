@@ -1,9 +1,14 @@
 """Messages in queues: sequences, markers, bounds, the mark, phases, acknowledgements, drops."""
 
+import pytest
+from msgspec.structs import replace
+
 from mqtt_broker.session.message import Message
 from mqtt_broker.store.ports import (
     Accept,
     Accepted,
+    AcceptedRun,
+    AcceptRun,
     Detach,
     Done,
     Drop,
@@ -187,7 +192,124 @@ class QueuesContract(Joined):
         assert await node.publish(record, b"1" * 9) == [1]
         assert await node.do(Accept(message=message(b""), targets=(to(record),))) == Rejected("a")
 
+    # Runs: messages that differ in their payloads ---------------------------------------------------------------------
+
+    async def test_a_run_is_stored_as_its_messages_would_be_one_by_one(self, node: Node) -> None:
+        a, b = await node.claim("a"), await node.claim("b")
+        await node.publish(a, b"0")
+        whole = message(
+            b"", properties=Properties(content_type="t", user_properties=(("k", "v"),)), expires_at=5_000.25, topic="ç"
+        )
+        run = AcceptRun(message=whole, payloads=(b"1", b"2", b"3"), targets=(to(a, identifiers=(7,)), to(b, 0)))
+        assert await node.do(run) == AcceptedRun(((2, 3), (1, 3)))
+        assert (await node.queue(a))[1:] == tuple(
+            QueueEntry(sequence=n + 1, message=replace(whole, payload=b"%d" % n), qos=1, identifiers=(7,))
+            for n in (1, 2, 3)
+        )
+        assert [(e.sequence, e.message.payload, e.qos) for e in await node.queue(b)] == [
+            (1, b"1", 0),
+            (2, b"2", 0),
+            (3, b"3", 0),
+        ]
+        assert await node.store.kept() == Kept(7, message(b"0").size + 6 * whole.size + 6)
+
+    @pytest.mark.parametrize("length", [0, 1, 255, 256, 65_535, 65_536])
+    async def test_payloads_of_a_run_arrive_whole_whatever_their_length(self, node: Node, length: int) -> None:
+        record = await node.claim()
+        payloads = tuple(bytes([number]) * length for number in (0, 255))
+        targets = (to(record),)
+        assert await node.do(AcceptRun(message=message(b""), payloads=payloads, targets=targets)) == AcceptedRun(
+            ((1, 2),)
+        )
+        assert tuple(await node.payloads(record)) == payloads
+
+    async def test_receivers_of_a_run_that_are_gone_are_left_out(self, node: Node) -> None:
+        record = await node.claim()
+        gone = Target(client_id="nobody", incarnation=1, qos=1)
+        payloads = (b"1", b"2")
+        both = AcceptRun(message=message(b""), payloads=payloads, targets=(gone, to(record)))
+        none = AcceptRun(message=message(b""), payloads=payloads, targets=(gone,))
+        assert await node.commit(both, none) == (AcceptedRun(((0, 0), (1, 2))), AcceptedRun(((0, 0),)))
+        assert await node.payloads(record) == [b"1", b"2"]
+
+    async def test_a_run_evicts_what_each_of_its_messages_would_have(self, node: Node) -> None:
+        record, wide = await node.claim(bounds=strict("DropOldest")), await node.claim("b")
+        await node.publish(record, b"0")
+        run = AcceptRun(message=message(b""), payloads=(b"1", b"2", b"3"), targets=(to(wide), to(record)))
+        evicted = ((1, "a", 1), (2, "a", 2))
+        assert await node.do(run) == AcceptedRun(((1, 3), (2, 3)), evicted)
+        assert await node.payloads(record) == [b"2", b"3"]
+        assert await node.payloads(wide) == [b"1", b"2", b"3"]
+
+    async def test_of_a_run_drop_newest_stores_what_there_is_room_for(self, node: Node) -> None:
+        record, wide = await node.claim(bounds=strict("DropNewest")), await node.claim("b")
+        payloads = (b"1", b"2", b"3", b"4")
+        run = AcceptRun(message=message(b""), payloads=payloads, targets=(to(record, marks_epoch=1), to(wide)))
+        assert await node.commit(run, run) == (
+            AcceptedRun(((1, 2), (1, 4)), stale=("a",)),
+            AcceptedRun(((0, 0), (5, 4))),
+        )
+        assert await node.payloads(record) == [b"1", b"2"]
+
+    async def test_of_a_run_reject_refuses_what_there_is_no_room_for_to_every_receiver(self, node: Node) -> None:
+        record, wide = await node.claim(bounds=strict("Reject", 100, 6)), await node.claim("b")
+        payloads = (b"11", b"22", b"33", b"44")
+        run = AcceptRun(message=message(b""), payloads=payloads, targets=(to(wide), to(record)))
+        assert await node.commit(run, run) == (
+            AcceptedRun(((1, 2), (1, 2)), refused=2),
+            AcceptedRun(((0, 0), (0, 0)), refused=4),
+        )
+        assert await node.payloads(record) == await node.payloads(wide) == [b"11", b"22"]
+
+    async def test_a_run_that_is_acknowledged_out_of_order_leaves_the_rest(self, node: Node) -> None:
+        a, b = await node.claim("a"), await node.claim("b")
+        payloads = tuple(b"%03d" % number for number in range(200))
+        await node.do(AcceptRun(message=message(b""), payloads=payloads, targets=(to(a), to(b))))
+        await node.do(acknowledge(a, *range(1, 100), 150, 100, 100, *range(151, 201), 999))
+        assert await node.payloads(a) == list(payloads[100:149])
+        assert await node.payloads(b) == list(payloads)
+        await node.commit(acknowledge(b, *range(1, 201)), acknowledge(a, *range(1, 201)))
+        assert await node.store.kept() == Kept(0, 0)
+
     # The mark, the phases, acknowledgements, drops --------------------------------------------------------------------
+
+    async def test_the_mark_is_raised_to_what_the_receivers_connection_has_room_for(self, node: Node) -> None:
+        """What may be sent without being asked for again is marked in the step that stores it."""
+        a, b = await node.claim("a"), await node.claim("b")
+        marking, plain = to(a, marks_epoch=a.epoch), to(b)
+        await node.commit(
+            Accept(message=message(b"1"), targets=(marking,)),
+            Accept(message=message(b"2"), targets=(marking, plain)),
+            Accept(message=message(b"3"), targets=(to(a),)),
+        )
+        assert ((await node.record("a")).sent_up_to, (await node.record("b")).sent_up_to) == (2, 0)
+        await node.do(AcceptRun(message=message(b""), payloads=(b"4", b"5"), targets=(plain, marking)))
+        await node.do(AcceptRun(message=message(b""), payloads=(b"6", b"7"), targets=(to(a),)))
+        assert ((await node.record("a")).sent_up_to, (await node.record("b")).sent_up_to) == (5, 0)
+
+    async def test_a_connection_that_is_over_raises_no_mark(self, node: Node) -> None:
+        """Its epoch is not that of the session any more, or nobody is connected."""
+        before = await node.claim()
+        record = await node.claim()
+        old, new = to(record, marks_epoch=before.epoch), to(record, marks_epoch=record.epoch)
+        other = await node.claim("b")
+        assert await node.do(Accept(message=message(b"1"), targets=(old,))) == Accepted((1,), stale=("a",))
+        await node.do(detach(record))
+        assert await node.do(Accept(message=message(b"2"), targets=(to(other), new))) == Accepted((1, 2), stale=("a",))
+        run = AcceptRun(message=message(b""), payloads=(b"3",), targets=(new, to(other, marks_epoch=other.epoch)))
+        assert await node.do(run) == AcceptedRun(((3, 1), (2, 1)), stale=("a",))
+        assert ((await node.record("a")).sent_up_to, (await node.record("b")).sent_up_to) == (0, 2)
+        assert await node.payloads(record) == [b"1", b"2", b"3"]
+
+    async def test_what_was_marked_as_it_was_stored_is_not_evicted(self, node: Node) -> None:
+        record = await node.claim(bounds=strict("DropOldest"))
+        marking = to(record, marks_epoch=record.epoch)
+        run = AcceptRun(message=message(b""), payloads=(b"1", b"2", b"3"), targets=(marking,))
+        assert await node.do(run) == AcceptedRun(((1, 2),))
+        await node.do(acknowledge(record, 1))
+        assert await node.do(Accept(message=message(b"4"), targets=(marking,))) == Accepted((3,))
+        assert await node.do(Accept(message=message(b"5"), targets=(marking,))) == Accepted((0,))
+        assert await node.payloads(record) == [b"2", b"4"]
 
     async def test_the_mark_is_never_lowered(self, node: Node) -> None:
         record = await node.claim()

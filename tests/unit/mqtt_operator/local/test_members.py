@@ -25,7 +25,7 @@ def members(*nodes: Member) -> Members:
 
 
 def test_a_node_that_answers_speaks_for_itself() -> None:
-    cluster = AmongOthers(position=41, lag=1)
+    cluster = AmongOthers(position=41)
     status = NodeStatus(ready=True, connections=5, sessions=8, policy_revision=7, cluster=cluster)
     assert views((NODE,), {"plant-0": status}, members(member())) == [
         NodeView(
@@ -51,6 +51,11 @@ def test_a_node_that_is_silent_is_known_by_its_lease() -> None:
 def test_a_node_of_another_machine_is_listed_after_ours() -> None:
     seen = views((NODE,), {"plant-0": NodeStatus(ready=True)}, members(member("plant-9")))
     assert [(each.node, each.state, each.address) for each in seen[1:]] == [("plant-9", State.SILENT, "")]
+
+
+def test_without_the_store_nobody_knows_how_far_a_node_lags() -> None:
+    (view,) = views((NODE,), {"plant-0": NodeStatus(cluster=AmongOthers(position=41))}, None)
+    assert (view.feed, view.lag) == (41, None)
 
 
 def test_a_node_ahead_of_what_was_read_lags_by_nothing() -> None:

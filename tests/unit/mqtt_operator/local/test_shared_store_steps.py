@@ -13,6 +13,7 @@ from mqtt_api.policy import decode_policy
 from mqtt_operator.channel.terms import (
     Found,
     Identity,
+    LogInRefusedError,
     RevisionTakenError,
     RolledBackError,
     StoreAwayError,
@@ -20,7 +21,7 @@ from mqtt_operator.channel.terms import (
     Written,
 )
 from mqtt_operator.desired.redis_settings import LogIn, RedisPlace
-from mqtt_operator.errors import DataFolderError
+from mqtt_operator.errors import DataFolderError, ExpectedError
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.deploy import Site
 from mqtt_operator.local.reconciler import Options, Reconciler
@@ -41,6 +42,7 @@ class FakeStore:
         self.revision = -1
         self.documents: list[bytes] = []
         self.away = False
+        self.forgot = False
         self.generation = 0
         self.logged_in: set[str | None] = set()
 
@@ -75,6 +77,8 @@ class FakeStore:
     def _check(self) -> None:
         if self.away:
             raise StoreAwayError("away")
+        if self.forgot:
+            raise LogInRefusedError("who are you")
 
 
 class Bench:
@@ -234,6 +238,10 @@ def test_a_store_that_was_rolled_back_gets_the_policy_again(bench: Callable[...,
     store.generation, store.revision, store.documents = 3, 0, []
     assert made.reconciler.keep_policy() == 3
     assert store.revision == 1
+    assert made.reconciler.keep_policy() == 0
+    store.generation = 4
+    made.reconciler.reconcile()  # whoever comes first accepts it; it is told all the same
+    assert made.reconciler.keep_policy() == 4
 
 
 def test_a_replicated_store_that_was_rolled_back_waits_for_a_word(
@@ -252,5 +260,33 @@ def test_a_replicated_store_that_was_rolled_back_waits_for_a_word(
     assert store.generation == 0
 
 
+def test_a_server_that_forgot_its_users_is_given_them_again(bench: Callable[..., Bench], store: FakeStore) -> None:
+    made = bench()
+    made.start()
+    store.forgot = True
+
+    def set_up(_: object) -> RedisPlace:
+        store.forgot = False
+        return PLACE
+
+    made.reconciler._place_of = set_up
+    assert made.reconciler.keep_policy() == 0
+    assert not store.forgot
+
+
 def test_before_the_start_there_is_no_policy_to_keep(bench: Callable[..., Bench]) -> None:
     assert bench().reconciler.keep_policy() == 0
+
+
+def test_ports_that_two_nodes_would_need_are_refused_and_nothing_is_written(
+    bench: Callable[..., Bench], store: FakeStore, folder: Any, broker: Any
+) -> None:
+    made = bench()
+    made.start()
+    listeners = [{"name": "mqtts", "port": 8883, "tls": {}}, {"name": "other", "port": 8884, "tls": {}}]
+    folder.put("broker.yaml", broker(listeners=listeners))
+    before = made.settings("plant-0")
+    with pytest.raises(ExpectedError, match="8884 would be needed twice"):
+        made.reconciler.reconcile()
+    assert made.settings("plant-0") == before
+    assert len(store.documents) == 1

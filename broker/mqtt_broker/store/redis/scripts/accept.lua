@@ -1,5 +1,6 @@
 -- Accept: one message into every queue that must hold it, retained value, marker and inboxes; all or nothing.
 local function accept()
+  local WILL_SPREAD_S = 30 -- longer than the parts of a will take
   local STORED_BYTES_MAX = 1024 -- of an entry that comes along into an inbox; a larger one is read from its queue
 
   -- By message token: places by queue id, what was added in this call. `[0]`: it has begun.
@@ -36,14 +37,22 @@ local function accept()
     end
   end
 
-  local function wake(group, names)
+  local function wake(group, names, turn)
+    group.woken = group.woken or {}
     for _, name in ipairs(names) do
-      local box = mailbox(name)
-      if box and not (group.woken and group.woken[name]) then
-        group.woken = group.woken or {}
-        group.woken[name] = true
-        local filter_at = group.name:find('\0', 1, true)
-        put_in(box, 'b', pack({ group.name:sub(1, filter_at - 1), group.name:sub(filter_at + 1) }))
+      group.woken[name] = (group.woken[name] or 0) + (name == turn and 1 or 0)
+    end
+  end
+
+  -- Each node is told once of a group: how often it is its turn.
+  finishers[3] = function()
+    for _, group in pairs(groups) do
+      for name, turns in pairs(group and group.woken or {}) do
+        local box = mailbox(name)
+        if box then
+          local filter_at = group.name:find('\0', 1, true)
+          put_in(box, 'b', pack({ group.name:sub(1, filter_at - 1), group.name:sub(filter_at + 1), turns }))
+        end
       end
     end
   end
@@ -68,6 +77,28 @@ local function accept()
       end
     end
     known.is_over = part[2] == 1
+  end
+
+  -- Which of these have it already, of those whose copies lie in no queue; the others have it from now on.
+  local function heard_before(part, ids)
+    local had = {}
+    spreads[part[1]] = spreads[part[1]] or { [0] = 0 }
+    for _, id in ipairs(ids) do
+      if spread_place(part, id) then
+        had[#had + 1] = id
+      else
+        spreads[part[1]][id] = 0
+      end
+    end
+    return had
+  end
+
+  -- Incarnations of receivers on the node that writes: those that had it go into the answer, beside what was evicted.
+  local function leave_out(part, evicted)
+    for _, id in ipairs(heard_before(part, part[3])) do
+      evicted[#evicted + 1] = ''
+      evicted[#evicted + 1] = id
+    end
   end
 
   finishers[2] = function()
@@ -123,7 +154,16 @@ local function accept()
     end
   end
 
-  local function session_receiver(client_id, incarnation, header)
+  -- A message for a connection that has room may be sent as soon as it is stored. False: that connection is over.
+  local function raise_mark(head, epoch, place)
+    if epoch ~= head[EPOCH] or head[OWNER] == '' then
+      return epoch == 0
+    end
+    head[MARK] = math.max(head[MARK], place)
+    return true
+  end
+
+  local function session_receiver(client_id, incarnation, header, marks_epoch)
     local session = living(client_id)
     if not session or session.head[ID] ~= incarnation then
       return nil
@@ -133,13 +173,14 @@ local function accept()
       name = client_id,
       queue = session,
       header = header,
+      marks_epoch = marks_epoch,
       messages_max = head[MESSAGES_MAX],
       bytes_max = head[BYTES_MAX],
       overflow = head[OVERFLOW],
     }
   end
 
-  -- { share, filter, header, messages, bytes, overflow, { nodes to wake } }; overflow -1: no bounds.
+  -- { share, filter, header, messages, bytes, overflow, { nodes to wake }, node whose turn it is }; overflow -1: no bounds.
   local function group_receiver(target)
     local group = find_group(target[1], target[2])
     if not group then
@@ -153,6 +194,7 @@ local function accept()
       bytes_max = target[6] >= 0 and target[5] or math.huge,
       overflow = target[6],
       wakes = target[7],
+      turn = target[8],
     }
   end
 
@@ -174,10 +216,10 @@ local function accept()
   -- Receivers of targets and groups that are there. `slots`: by target's index, false for one that is not.
   local function receivers_of(targets, group_targets, part)
     local receivers, slots = {}, {}
-    for i = 1, #targets, 3 do
-      local receiver = session_receiver(targets[i], targets[i + 1], targets[i + 2])
+    for i = 1, #targets, 4 do
+      local receiver = session_receiver(targets[i], targets[i + 1], targets[i + 2], targets[i + 3])
       receivers[#receivers + 1] = receiver
-      slots[(i + 2) / 3] = receiver or false
+      slots[(i + 3) / 4] = receiver or false
     end
     for _, target in ipairs(group_targets) do
       receivers[#receivers + 1] = group_receiver(target)
@@ -190,10 +232,22 @@ local function accept()
     return receivers, slots
   end
 
+  -- Append an entry that there is room for. Its place.
+  local function put(receiver, size, value)
+    local queue = receiver.queue
+    local place = append(queue, size, value)
+    if queue.client_id then
+      receiver.is_stale = not raise_mark(queue.head, receiver.marks_epoch, place)
+      announce(queue, place, value)
+    else
+      wake(queue, receiver.wakes, receiver.turn)
+    end
+    return place
+  end
+
   local function store(receivers, body, size, evicted)
     local value, header
     for _, receiver in ipairs(receivers) do
-      local queue = receiver.queue
       if receiver.place then
         -- an earlier part brought it here
       elseif make_room(receiver, size, evicted) then
@@ -201,31 +255,42 @@ local function accept()
           header = receiver.header
           value = ARGV[header] .. body
         end
-        receiver.place = append(queue, size, value)
-        if queue.client_id then
-          announce(queue, receiver.place, value)
-        else
-          wake(queue, receiver.wakes)
-        end
-      elseif not queue.client_id then
+        receiver.place = put(receiver, size, value)
+      elseif not receiver.queue.client_id then
         evicted[#evicted + 1] = receiver.name
         evicted[#evicted + 1] = 0
       end
     end
   end
 
+  local function add_all(result, items)
+    for i = 1, #items do
+      result[#result + 1] = items[i]
+    end
+    return result
+  end
+
+  -- Whose connection is over, of those that were said to have room.
+  local function stale_names(slots)
+    local names = {}
+    for _, receiver in ipairs(slots) do
+      if receiver and receiver.is_stale then
+        names[#names + 1] = receiver.name
+      end
+    end
+    return names
+  end
+
   local function accepted(slots, evicted)
-    if #evicted == 0 and #slots < 2 then
+    local stale = stale_names(slots)
+    if #evicted == 0 and #slots < 2 and #stale == 0 then
       return slots[1] and slots[1].place or (#slots == 0 and ACCEPTED_NOWHERE or 0)
     end
-    local result = { ACCEPTED, #slots }
+    local result = { ACCEPTED, #slots, #stale }
     for _, receiver in ipairs(slots) do
       result[#result + 1] = receiver and receiver.place or 0
     end
-    for _, item in ipairs(evicted) do
-      result[#result + 1] = item
-    end
-    return result
+    return add_all(add_all(result, stale), evicted)
   end
 
   -- The message's effects beside queues.
@@ -238,16 +303,20 @@ local function accept()
       end
     end
     for _, forward in ipairs(forwards) do
-      forward_to(forward[1], forward[2], body, ARGV[forward[3]], false, inbox_bytes_max)
+      local had = part and heard_before(part, forward[4]) or {}
+      if #had == 0 or #had < #forward[4] then
+        forward_to(forward[1], forward[2], body, ARGV[forward[3]], had, inbox_bytes_max)
+      end
     end
   end
 
-  -- { 2, blob of the message, size, { client id, incarnation, blob of the header, ... }, rest }
+  -- { 2, blob of the message, size, { client id, incarnation, blob of the header, epoch whose mark to raise, ... }, rest }
   -- rest: false, or { groups, marker, { topic, blob of the header or 0, expiry }, { client id, incarnation } of the
-  -- will, { { node, token, blob }, ... }, { message token, is last } }, each false or empty where there is none.
+  -- will, { { node, token, blob, { incarnations if in parts } }, ... }, { message token, is last, { incarnations } },
+  -- { topic, position } of what is retained }, each false or empty where there is none.
   handlers[2] = function(op)
     local body, size, targets, rest = ARGV[op[2]], op[3], op[4], op[5]
-    if not rest and #targets == 3 then -- the most frequent kind, without what only others need
+    if not rest and #targets == 4 then -- the most frequent kind, without what only others need
       local session = living(targets[1])
       if not session or session.head[ID] ~= targets[2] then
         return 0
@@ -256,11 +325,16 @@ local function accept()
       if has_room(head, head[MESSAGES_MAX], head[BYTES_MAX], size, 1) then
         local value = ARGV[targets[3]] .. body
         local place = append(session, size, value)
+        local is_marked = raise_mark(head, targets[4], place)
         announce(session, place, value)
-        return place
+        return is_marked and place or { ACCEPTED, 1, 1, place, targets[1] }
       end
     end
-    local group_targets, marker, kept, will, forwards, part = unpack(rest or { {}, false, false, false, {}, false })
+    local group_targets, marker, kept, will, forwards, part, before =
+      unpack(rest or { {}, false, false, false, {}, false, false })
+    if before and not is_retained_before(before[1], before[2]) then
+      return DUPLICATE
+    end
     local publisher, refusal, state, testator
     if marker then
       publisher, refusal, state = publisher_of(marker)
@@ -270,8 +344,8 @@ local function accept()
     end
     if will then
       testator = testator_of(will[1], will[2])
-      if not testator then
-        return DUPLICATE
+      if not testator and (not part or is_first_part(part)) then
+        return DUPLICATE -- but what was begun is finished, whether or not its client is back
       end
     end
     local receivers, slots = receivers_of(targets, group_targets, part)
@@ -282,6 +356,8 @@ local function accept()
     -- Nothing is refused below this line.
     if testator and (not part or part[2] == 1) then
       forget_will(testator)
+    elseif testator then
+      testator.head[WILL_DUE] = now() + WILL_SPREAD_S -- nobody else begins meanwhile; if we are lost, somebody does
     end
     if publisher then
       mark(publisher, marker[3], state, part)
@@ -290,9 +366,52 @@ local function accept()
     local evicted = {}
     store(receivers, body, size, evicted)
     if part then
+      leave_out(part, evicted)
       note_spread(part, receivers)
     end
     return accepted(slots, evicted)
   end
+
+  -- As `store`, for a message of a run that stands at `index` in it. What had to go is added with that index.
+  local function store_next(index, receivers, body, size, evicted)
+    local gone = {}
+    for _, receiver in ipairs(receivers) do
+      if make_room(receiver, size, gone) then
+        local place = put(receiver, size, ARGV[receiver.header] .. body)
+        receiver.first, receiver.count = receiver.first or place, (receiver.count or 0) + 1
+      end
+    end
+    for i = 1, #gone, 2 do
+      local n = #evicted
+      evicted[n + 1], evicted[n + 2], evicted[n + 3] = index, gone[i], gone[i + 1]
+    end
+  end
+
+  local function accepted_run(slots, evicted, refused)
+    local stale = stale_names(slots)
+    local result = { ACCEPTED_RUN, refused, #slots, #stale }
+    for _, receiver in ipairs(slots) do
+      result[#result + 1] = receiver and receiver.first or 0
+      result[#result + 1] = receiver and receiver.count or 0
+    end
+    return add_all(add_all(result, stale), evicted)
+  end
+
+  -- { 14, blobs of what stands before each payload, of all payloads, of what stands after each, how many there are, how
+  -- long each is, size of each message, targets as above }
+  handlers[14] = function(op)
+    local before, payloads, after, count, length, size = ARGV[op[2]], ARGV[op[3]], ARGV[op[4]], op[5], op[6], op[7]
+    local receivers, slots = receivers_of(op[8], {}, false)
+    local evicted = {}
+    for index = 0, count - 1 do
+      if first_full(receivers, size) then
+        return accepted_run(slots, evicted, count - index)
+      end
+      local body = before .. payloads:sub(index * length + 1, (index + 1) * length) .. after
+      store_next(index, receivers, body, size, evicted)
+    end
+    return accepted_run(slots, evicted, 0)
+  end
 end
 installers[2] = accept
+installers[14] = accept

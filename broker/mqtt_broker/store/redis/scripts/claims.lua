@@ -12,8 +12,8 @@ local function claims()
     return head[ENDED] == 0 and not has_expired(head) and (head[OWNER] == '' or head[EXPIRY] > 0)
   end
 
-  -- The details with the will that is owed by this claim: the session ends here [MQTT-3.1.2-8], or the will's moment has
-  -- passed.
+  -- The details with the will that is owed by this claim: the session ends here [MQTT-3.1.2-8], or the will's moment
+  -- has passed.
   local function lapsed_will(session, is_resumed)
     local head = session.head
     local due = head[WILL_DUE]

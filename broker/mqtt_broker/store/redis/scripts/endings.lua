@@ -17,7 +17,7 @@ local function endings()
   handlers[13] = function(op)
     local session = find(op[2])
     if session and session.head[ID] == op[3] then
-      if op[4] == 0 or (session.head[OWNER] == '' and has_expired(session.head)) then
+      if op[4] == 0 or has_expired(session.head) then -- which nobody who is connected does
         finish(session)
       end
     end

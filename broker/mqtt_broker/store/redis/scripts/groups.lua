@@ -23,7 +23,7 @@ local function leave_group(share, filter)
   end
 end
 
--- The places of what a session took, in order.
+-- The places of what a session took.
 local function taken_places(session)
   local places = {}
   for _, text in ipairs(call('SMEMBERS', TAKEN_KEY .. session.id)) do
@@ -37,7 +37,6 @@ local function taken_places(session)
       places[#places + 1] = place
     end
   end
-  table.sort(places)
   return places
 end
 

@@ -5,7 +5,7 @@ if not is_current(own, tonumber(own_token)) then
   return fenced(own, own_token)
 end
 for i = 4, #ARGV, 4 do
-  forward_to(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], true, bytes_max)
+  forward_to(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], false, bytes_max)
 end
 send_mail()
 return 1

@@ -40,13 +40,20 @@ local function progress()
 
   -- Remove the entries of these sequences that are above `mark`. How many there were.
   local function remove_all(session, sequences, mark)
-    local removed = 0
-    for i = 1, #sequences do
-      local place = sequences[i]
-      local value = place > mark and value_at(session, place)
-      if value then
-        remove(session, place, value)
-        removed = removed + 1
+    local changed, removed, chunk = session.changed, 0, chunk_max(session.head)
+    for from = 1, #sequences, chunk do
+      local to = math.min(from + chunk - 1, #sequences)
+      local values = call('HMGET', session.key, unpack(sequences, from, to))
+      for i = from, to do
+        local place = sequences[i]
+        local value = changed[place]
+        if value == nil then
+          value = values[i - from + 1]
+        end
+        if value and place > mark then
+          remove(session, place, value)
+          removed = removed + 1
+        end
       end
     end
     return removed

@@ -50,16 +50,18 @@ local function remove(queue, place, value)
   end
 end
 
--- Put an entry back to a place it had before.
+-- Put an entry back to a place it had before in a group, whose queue has no gap to remember: it is sent from the front.
 local function put_back(queue, place, value)
   local head = queue.head
   head[MESSAGES] = head[MESSAGES] + 1
   head[BYTES] = head[BYTES] + size_of(value)
   queue.changed[place] = value
   head[FIRST] = math.min(head[FIRST], place)
-  if head[GAP] <= place and place < head[PAST] then
-    head[GAP] = place + 1
-  end
+end
+
+-- How many entries to ask for at once.
+local function chunk_max(head)
+  return math.max(1, math.min(WALK_MAX, math.floor(WALK_BYTES_MAX * head[MESSAGES] / (head[BYTES] + 1))))
 end
 
 -- Visit entries in order, from `place` to `to`, until `visit(place, value)` says true or `probes` places were looked
@@ -67,11 +69,11 @@ end
 local function walk(queue, place, to, chunk, visit, probes)
   local head, changed = queue.head, queue.changed
   local gap, past = head[GAP], head[PAST]
-  local chunk_max = math.max(1, math.min(WALK_MAX, math.floor(WALK_BYTES_MAX * head[MESSAGES] / (head[BYTES] + 1))))
+  local most = chunk_max(head)
   place = math.max(place, head[FIRST])
   while place <= to and (not probes or probes > 0) do
     local asked, count = {}, 0
-    chunk = math.min(chunk, chunk_max)
+    chunk = math.min(chunk, most)
     while place <= to and count < chunk do
       if gap <= place and place < past then
         place = past

@@ -1,7 +1,7 @@
 -- How results are told: an integer where that is enough, else an array that begins with its kind. Never nil or false.
 -- From 0 on: Accepted with this one sequence.
 local DONE, STALE, DUPLICATE, REFUSED, ACCEPTED_NOWHERE = -1, -2, -3, -4, -5
-local ACCEPTED = 1 -- count, sequences, then name and place of each that was evicted
+local ACCEPTED = 1 -- counts of targets and stale ones, sequences, names of these, then name and place of each evicted
 local REJECTED = 2 -- name
 local DROPPED = 3 -- count
 local DONE_AT = 4 -- position, then 1 or 0 for each: whether it existed
@@ -9,6 +9,9 @@ local TAKEN_ENTRIES = 5 -- how many are left, then sequence and value of each
 -- incarnation, epoch, present, mark, queued, previous owner, token and epoch, position, inbox end, details with the
 -- lapsed will or "", how many subscriptions, these, then inbound packet ids
 local CLAIMED = 6
+-- how many were refused, counts of targets and stale ones, first and count of each target, names of the stale ones, then
+-- index, name and place of each evicted
+local ACCEPTED_RUN = 7
 local CLAIMED_POSITION, CLAIMED_INBOX_END = 10, 11
 
 -- By the operation's number: what does it, and what installs that. Most batches need few, and making a function costs

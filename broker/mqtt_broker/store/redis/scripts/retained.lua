@@ -18,6 +18,16 @@ local function retained_at(topic)
   return true, not due or tonumber(due) > now()
 end
 
+-- Whether there is one whose receivers were planned before `position`.
+local function is_retained_before(topic, position)
+  local known = retained[topic]
+  local value = known and known.value
+  if known == nil then
+    value = call('HGET', RETAINED, topic)
+  end
+  return value and struct.unpack('>d', value) < position
+end
+
 local function retained_length(topic)
   local known = retained[topic]
   if known == nil then

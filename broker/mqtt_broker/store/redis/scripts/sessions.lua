@@ -111,5 +111,6 @@ end
 
 -- As if the connection of a session whose owner is over had broken now.
 local function abandon(session)
+  give_back(session)
   leave(session, session.head[EXPIRY], will_due_now(session.head))
 end

@@ -19,8 +19,9 @@
 -- Inbox `P inbox:<node>:<token>`, ids `<position>-0`, position kept in the node hash as `inbox_end`. Fields `b` (bytes
 -- ever appended, this entry included; in the node hash `inbox_bytes`, what of it was read is `inbox_done`) and `c`:
 --   m body: the message (entries.py)                     f a Forward of the last m (MessagePack of the Python value)
+--   x [incarnations] that the last f is not for
 --   s [client id, incarnation, sequence]                 stored; then a frame e if the entry comes along
---   e queue entry value (entries.py)                     b [share, filter]  backlog
+--   e queue entry value (entries.py)                     b [share, filter, turns]  backlog
 -- What finds no room is counted in the node hash: `dropped_qos0`, `dropped_transient`.
 --
 -- Control `P control:<node>:<token>`, ids by the server. One field: the kind, and its payload:
@@ -82,16 +83,20 @@ end
 
 -- A message for sessions connected to (name, token): `body` and `forward` are blobs. Dropped and counted if over the
 -- bound.
-local function forward_to(name, token, body, forward, is_qos0, bytes_max)
+-- `had`: incarnations that are left out; false for QoS 0.
+local function forward_to(name, token, body, forward, had, bytes_max)
   local box = mailbox(name)
   if not box or box.token ~= token then
     return
   end
-  local room = is_qos0 and bytes_max * QOS_0_SHARE or bytes_max
+  local room = had and bytes_max or bytes_max * QOS_0_SHARE
   if box.waiting + #body + #forward + 2 * ITEM_BYTES <= room then
     put_in(box, 'm', body)
     put_in(box, 'f', forward)
-  elseif is_qos0 then
+    if had and had[1] then
+      put_in(box, 'x', pack(had))
+    end
+  elseif not had then
     box.dropped_qos0 = box.dropped_qos0 + 1
   else
     box.dropped_transient = box.dropped_transient + 1

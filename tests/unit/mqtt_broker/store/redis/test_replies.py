@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_broker.store.ports import Accept, Accepted, Membership, Operation, StoreFull, StoreUnavailable
+from mqtt_broker.store.ports import Accept, Accepted, AcceptRun, Membership, Operation, StoreFull, StoreUnavailable
 from mqtt_broker.store.redis import operations, queries
 from mqtt_broker.store.redis.operations import DRAINING, GROWING, RECALL, commit, decode_results
 from mqtt_broker.store.redis.script import Script
@@ -13,6 +13,7 @@ from unit.mqtt_broker.store.harness import claim, message
 
 ME = Membership(node="node-0", token=5)
 ACCEPT = Accept(message=message())
+RUN = AcceptRun(message=message(b""), payloads=(b"1",), targets=())
 
 
 class Answering:
@@ -22,7 +23,9 @@ class Answering:
         self._answers = list(answers)
         self.asked: list[tuple[Script, tuple[str | bytes | int, ...], bool]] = []
 
-    async def call(self, script: Script, args: Sequence[str | bytes | int], *, writes: bool = False) -> Any:
+    async def call(
+        self, script: Script, args: Sequence[str | bytes | int], *, writes: bool = False, confirms: bool = False
+    ) -> Any:
         self.asked.append((script, tuple(args), writes))
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
@@ -38,8 +41,15 @@ class Answering:
         (ACCEPT, []),
         (ACCEPT, [9]),
         (ACCEPT, [1]),
-        (ACCEPT, [1, 1, 5, b"name"]),
-        (ACCEPT, [1, 0, 5, 5]),
+        (ACCEPT, [1, 1, 0, 5, b"name"]),
+        (ACCEPT, [1, 0, 0, 5, 5]),
+        (ACCEPT, [1, 2, 0, 5]),
+        (ACCEPT, [1, 1, 2, 5, b"name"]),
+        (RUN, [7, 0]),
+        (RUN, [7, 0, 1, 0, 5]),
+        (RUN, [7, 0, 1, 1, 5, 1]),
+        (RUN, [7, 0, 1, 0, 5, 1, 0, b"name"]),
+        (RUN, [7, 0, 1, 0, 5, 1, 0, 5, 5]),
         (ACCEPT, [5, 0, 1]),
         (ACCEPT, [5, 0, 1, b"no entry"]),
         (ACCEPT, b"word"),

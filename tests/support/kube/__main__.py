@@ -1,0 +1,110 @@
+"""hack/cluster: up, down, status and load-image, for a person at a terminal.
+
+What the next command needs (a path) goes to standard output, everything else to standard error.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from support.kube import clusters
+from support.kube.place import Backend, Place, Tier
+from support.kube.problems import ClusterError
+
+DEFAULT_NAME = "dev"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except ClusterError as problem:
+        _say(f"error: {problem}")
+        return 1
+    except KeyboardInterrupt:
+        _say("interrupted; what was started has been taken down")
+        return 130
+    return 0
+
+
+def _up(options: argparse.Namespace) -> None:
+    place, started = Place.named(options.name), time.monotonic()
+    if clusters.up(place, options.tier, options.backend):
+        _say(f"Cluster '{place.name}' is ready, {time.monotonic() - started:.1f} s.")
+    else:
+        _say(f"Cluster '{place.name}' is up already.")
+    _say(f"    {_short(place.kubectl)} get mqtt -A", f"    ./hack/cluster down --name {place.name}")
+    print(place.kubeconfig)
+
+
+def _down(options: argparse.Namespace) -> None:
+    for place in Place.all() if options.all else [Place.named(options.name)]:
+        there = place.record() is not None
+        clusters.down(place)
+        _say(f"Cluster '{place.name}' is down." if there else f"There was no cluster '{place.name}'.")
+
+
+def _status(options: argparse.Namespace) -> None:
+    states = [state for place in Place.all() if (state := clusters.state(place))]
+    if options.name:
+        states = [state for state in states if state.place.name == options.name]
+        if not states:
+            raise ClusterError(f"there is no cluster '{options.name}'")
+    if not states:
+        _say("There is no cluster.")
+    for state in states:
+        place, record = state.place, state.record
+        words = "ready" if state.ready else "not ready"
+        print(f"{place.name}  {record.backend}  {record.tier}  {words}  {_short(place.kubeconfig)}")
+        for pid, name in sorted(state.processes.items()):
+            print(f"    {pid:>8}  {name}")
+
+
+def _load_image(options: argparse.Namespace) -> None:
+    place = Place.named(options.name)
+    clusters.load_image(place, options.archive.resolve())
+    _say(f"{options.archive} is in cluster '{place.name}'.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="./hack/cluster", description=__doc__.partition("\n")[0])
+    verbs = parser.add_subparsers(required=True, metavar="up|down|status|load-image")
+
+    up = verbs.add_parser("up", help="start a cluster and print the path of its kubeconfig")
+    tiers = up.add_mutually_exclusive_group()
+    tiers.add_argument("--fast", dest="tier", action="store_const", const=Tier.FAST, help="no node: an API server")
+    tiers.add_argument("--full", dest="tier", action="store_const", const=Tier.FULL, help="with a node (the default)")
+    up.add_argument("--backend", type=Backend, choices=list(Backend), help="default: kind where it is there")
+    up.set_defaults(run=_up, tier=Tier.FULL)
+
+    down = verbs.add_parser("down", help="end a cluster and take everything of it away")
+    down.add_argument("--all", action="store_true", help="every cluster of this tree")
+    down.set_defaults(run=_down)
+
+    status = verbs.add_parser("status", help="which clusters there are, and their processes")
+    status.add_argument("--name", default="")
+    status.set_defaults(run=_status)
+
+    load = verbs.add_parser("load-image", help="give a cluster an image from an archive")
+    load.add_argument("archive", type=Path, metavar="FILE.tar")
+    load.set_defaults(run=_load_image)
+
+    for verb in (up, down, load):
+        verb.add_argument("--name", default=DEFAULT_NAME, help=f"which cluster (default: {DEFAULT_NAME})")
+    return parser
+
+
+def _short(path: Path) -> str:
+    """Relative to where the person is, if that is shorter."""
+    return min(str(path), os.path.relpath(path), key=len)
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

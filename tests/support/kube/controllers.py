@@ -1,0 +1,40 @@
+"""kube-controller-manager: what makes an API server behave like a cluster.
+
+Without a node only the controllers that act on any object run. Workloads stay as they are written there, so that a test
+can say how many pods of a StatefulSet are ready.
+"""
+
+from support.kube.daemons import Daemon
+from support.kube.place import Tier
+from support.kube.plan import Plan
+
+WITHOUT_NODE = (
+    "clusterrole-aggregation-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "root-ca-certificate-publisher-controller",
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+)
+
+
+def start(plan: Plan, tier: Tier) -> None:
+    """Return at once: that it works shows in what it makes."""
+    config = plan.kubeconfig("system:kube-controller-manager", file="kube-controller-manager")
+    ca = plan.authority.pair
+    Daemon(
+        plan.place,
+        "kube-controller-manager",
+        [
+            plan.program("kube-controller-manager"),
+            f"--kubeconfig={config}",
+            f"--controllers={'*' if tier is Tier.FULL else ','.join(WITHOUT_NODE)}",
+            f"--root-ca-file={ca.certificate}",
+            f"--service-account-private-key-file={plan.authority.bare_key('service-accounts')}",
+            f"--cluster-signing-cert-file={ca.certificate}",
+            f"--cluster-signing-key-file={ca.key}",
+            "--use-service-account-credentials",
+            "--leader-elect=false",
+            "--secure-port=0",
+        ],
+    )

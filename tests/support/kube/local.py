@@ -1,0 +1,149 @@
+"""The cluster made of plain processes: what is started in which order, and what is gone when it is down.
+
+One story each way. Linux only; the full tier needs root. Every process is started by a file of its own name.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from support.kube import (
+    apiserver,
+    building,
+    cert_manager,
+    cgroups,
+    components,
+    containerd,
+    controllers,
+    daemons,
+    definitions,
+    dns,
+    etcd,
+    kube_proxy,
+    kubeconfig,
+    kubectl,
+    kubelet,
+    sandbox,
+    scheduler,
+)
+from support.kube.place import Backend, Place, Record, Tier
+from support.kube.plan import NODE_NAME, Network, Plan
+from support.kube.problems import ClusterError
+from support.processes import free_port
+from support.waiting import NotInTimeError, wait_until
+
+CONTROLLERS_S_MAX = 60.0
+NODE_S_MAX = 120
+
+
+def up(place: Place, tier: Tier) -> None:
+    """Start it, and return when it can be used. After a failure nothing of it is left. Raises ClusterError."""
+    if reason := missing(tier):
+        raise ClusterError(reason)
+    building.build(components.FULL if tier is Tier.FULL else components.FAST)
+    place.write_record(Record(Backend.LOCAL, tier))
+    try:
+        if tier is Tier.FULL:
+            _start_full(place)
+        else:
+            _start_control_plane(_plan(place, Network(0), "127.0.0.1"), tier)
+    except BaseException:
+        down(place)
+        raise
+
+
+def down(place: Place) -> None:
+    """End what runs and take away what is there, also when `up` was killed half way. Nothing there is no error."""
+    daemons.end_all(place)
+    cgroups.remove(place.machine_name)
+    place.remove()
+
+
+def missing(tier: Tier) -> str | None:
+    """Why it cannot be put up here; None if it can."""
+    if sys.platform != "linux":
+        return "a cluster of plain processes needs Linux; with Docker, kind runs elsewhere"
+    if building.missing(components.FAST) and (reason := building.missing_go()):
+        return reason
+    return _missing_for_node() if tier is Tier.FULL else None
+
+
+def load_image(place: Place, archive: Path) -> None:
+    node = sandbox.find(place)
+    if node is None:
+        raise ClusterError(f"cluster '{place.name}' has no node: put it up with --full")
+    containerd.load_image(building.program_path(components.CONTAINERD, "ctr"), node, archive)
+
+
+def is_ready(place: Place) -> bool:
+    """Whether the API server answers."""
+    try:
+        return kubectl.call(place, "get", "--raw=/readyz", "--request-timeout=5s") == "ok"
+    except (ClusterError, OSError):
+        return False
+
+
+def _start_full(place: Place) -> None:
+    cgroups.create(place.machine_name)
+    node = sandbox.start(place)
+    network = sandbox.connect(node)
+    plan = _plan(place, network, network.host)
+    _start_control_plane(plan, Tier.FULL)
+    scheduler.start(plan)
+    containerd.start(plan, node)
+    kubelet.start(plan, node)
+    kube_proxy.start(plan, node)
+    dns.start(plan, node)
+    kubectl.apply(place, [_namespace(cert_manager.NAMESPACE)])
+    cert_manager.start(place)
+    _wait_for_node(place)
+    dns.wait(plan)
+
+
+def _start_control_plane(plan: Plan, tier: Tier) -> None:
+    place = plan.place
+    etcd.start(plan)
+    apiserver.start(plan, tier)
+    administrator = plan.authority.client("administrator", [apiserver.ADMINISTRATORS])
+    kubeconfig.write(place, "kubeconfig", plan.server, plan.authority.pair.certificate, administrator)
+    kubectl.write_front(place, plan.program("kubectl"))
+    controllers.start(plan, tier)
+    definitions.apply(place)
+    _wait_for_controllers(place)
+
+
+def _plan(place: Place, network: Network, address: str) -> Plan:
+    return Plan(place, network, address, port=free_port(), etcd_port=free_port(), etcd_peer_port=free_port())
+
+
+def _wait_for_controllers(place: Place) -> None:
+    """The default service account is made by one of them, after its caches are full."""
+
+    def made() -> bool:
+        return "default" in kubectl.call(place, "get", "serviceaccount", "--ignore-not-found", "default", "-o", "name")
+
+    try:
+        wait_until(made, CONTROLLERS_S_MAX)
+    except NotInTimeError:
+        raise ClusterError(f"the controllers do not work, see {place.logs}/kube-controller-manager.log") from None
+
+
+def _wait_for_node(place: Place) -> None:
+    node = f"node/{NODE_NAME}"
+    kubectl.call(place, "wait", "--for=create", node, f"--timeout={NODE_S_MAX}s")
+    kubectl.call(place, "wait", "--for=condition=Ready", node, f"--timeout={NODE_S_MAX}s")
+
+
+def _missing_for_node() -> str | None:
+    if os.geteuid() != 0:
+        return "the full tier needs root: it makes namespaces, mounts and packet filter rules of its own"
+    paths = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    packages = {package for name, package in components.SYSTEM_PROGRAMS.items() if not shutil.which(name, path=paths)}
+    if not (components.NETWORK_PLUGINS / "ptp").exists():
+        packages.add("containernetworking-plugins")
+    return f"not installed: apt-get install {' '.join(sorted(packages))}" if packages else None
+
+
+def _namespace(name: str) -> dict[str, object]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
