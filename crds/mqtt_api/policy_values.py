@@ -128,7 +128,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     anonymous: tuple[int, ...] = ()
 
 
-class Facts(Struct, frozen=True, kw_only=True):
+class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of a client when it asks: the values templates may use. Stored in its session.
 
     `source` is the name of the authentication entry that accepted it. An anonymous client has `anonymous` true and an

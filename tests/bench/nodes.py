@@ -67,8 +67,13 @@ class Place:
             durability=self.durability,
         )
 
+    @property
+    def writer(self) -> Writer:
+        """As whom the operator writes."""
+        return Writer(world=WORLD_ID, fence=self._fence)
+
     def write_policy(self, revision: int, document: bytes) -> None:
-        self._operator.write_policy(Writer(world=WORLD_ID, fence=self._fence), revision, document)
+        self._operator.write_policy(self.writer, revision, document)
 
 
 @dataclass

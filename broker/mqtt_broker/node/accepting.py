@@ -3,7 +3,7 @@
 Knows plans, targets and the store's answer; does not know who published, or what an acknowledgement looks like.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -24,13 +24,13 @@ def accept_of(
     fires_will_of: tuple[str, int] | None = None,
     part: Part | None = None,
     *,
-    promises_room: bool = False,
+    outlets: list[Outlet | None] | None = None,
 ) -> Accept | None:
     """What the store must hold before this message is acknowledged; None if nothing: then it is not asked at all.
 
-    `promises_room`: outlets that could send it at once keep room for it. Then the caller must `redeem`.
+    `outlets`: those of the targets are told that it is under way, and added here; then the caller must `redeem` them.
     """
-    targets = tuple([target for r in plan.receivers if (target := _target(hub, r, promises_room)) is not None])
+    targets = tuple([target for receiver in plan.receivers if (target := _target(hub, receiver, outlets)) is not None])
     queues: tuple[GroupTarget, ...] = ()
     if message.qos:
         queues = tuple(groups.target(hub, match) for match in plan.groups if groups.is_stored(hub, match))
@@ -62,43 +62,44 @@ def _in_memory(hub: Hub, plan: Plan) -> Iterator[tuple[int, Receiver]]:
             yield session.incarnation, receiver
 
 
-def _target(hub: Hub, receiver: Receiver, promises_room: bool) -> Target | None:
+def _target(hub: Hub, receiver: Receiver, outlets: list[Outlet | None] | None) -> Target | None:
     session = hub.sessions.get(receiver.client_id)
     if session is None or receiver.qos == 0 or not session.is_persistent:
         return None
-    outlet = session.outlet
-    has_room = promises_room and outlet is not None and outlet.room_stored > 0
-    return target_of(receiver, session, outlet if has_room else None, 1)
+    outlet = None
+    if outlets is not None:
+        outlet = session.outlet
+        outlets.append(outlet)
+    return target_of(receiver, session, outlet, 1)
 
 
-def target_of(receiver: Receiver, session: LiveSession, promising: Outlet | None, count: int) -> Target:
-    """The queue of this receiver. `promising`: the outlet that keeps room for so many messages."""
-    if promising is not None:
-        promising.promise(count)
+def target_of(receiver: Receiver, session: LiveSession, outlet: Outlet | None, count: int) -> Target:
+    """The queue of this receiver. `outlet`, if any, is told that so many messages are under way to it."""
     return Target(
         client_id=receiver.client_id,
         incarnation=session.incarnation,
         qos=receiver.qos,
         retain=receiver.retain,
         identifiers=receiver.identifiers,
-        marks_epoch=0 if promising is None else promising.epoch,
+        marks_epoch=outlet.epoch if outlet is not None and outlet.expect(count) else 0,
     )
 
 
-def redeem(hub: Hub, accept: Accept, result: Result) -> None:
-    """The store has answered: what outlets promised is over, whatever the answer is."""
+def redeem(outlets: Iterable[Outlet | None], accept: Accept, result: Result) -> None:
+    """The store has answered, whatever it said: the message is not under way any more."""
     sequences, stale = (result.sequences, result.stale) if isinstance(result, Accepted) else ((), ())
-    for number, target in enumerate(accept.targets):
-        outlet = promising_outlet(hub, target)
+    for number, outlet in enumerate(outlets):
         if outlet is not None:
-            outlet.redeem(1, sequences[number] if sequences else 0, is_stale=target.client_id in stale)
+            target = accept.targets[number]
+            marked_up_to = sequences[number] if sequences and target.marks_epoch else 0
+            outlet.redeem(1, marked_up_to, is_stale=target.client_id in stale)
 
 
-def promising_outlet(hub: Hub, target: Target) -> Outlet | None:
-    """The outlet that keeps room for what this target was to get; None: none did, or its connection is over."""
-    session = hub.sessions.get(target.client_id) if target.marks_epoch else None
-    outlet = None if session is None else session.outlet
-    return None if outlet is None or outlet.epoch != target.marks_epoch else outlet
+def relax(outlets: Iterable[Outlet | None]) -> None:
+    """What was redeemed is handed over."""
+    for outlet in outlets:
+        if outlet is not None:
+            outlet.relax()
 
 
 def hand_over(hub: Hub, message: Message, plan: Plan, accept: Accept | None, result: Accepted, decisions: int) -> None:

@@ -217,6 +217,8 @@ class ClientConnection(asyncio.Protocol):
             self._message_rate = TokenBucket(identity.limits.messages_per_s, now)
         if identity.limits.bytes_per_s is not None:
             self._byte_rate = TokenBucket(identity.limits.bytes_per_s, now)
+        if self.hub.is_frozen:  # since the CONNECT was read
+            self.freeze()
 
     def challenged(self) -> None:
         """A challenge is written: it is the client's turn, and its time to connect runs."""

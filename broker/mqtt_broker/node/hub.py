@@ -138,8 +138,11 @@ class Hub:
         return self._rights.rights(self.policy or NO_POLICY, facts)
 
     def release_rights(self, session: LiveSession) -> None:
-        """Decided for now: a session that is not connected here may not ask for days, and its rights are a KiB."""
-        if session.outlet is None:
+        """Decided for now: a session that is not connected here may not ask for days, and its rights are a KiB.
+
+        One that is about to be is left alone. Idempotent.
+        """
+        if session.outlet is None and session.client_id not in self.connecting:
             session.forget_rights()
             self._rights.forget(session.facts)
 

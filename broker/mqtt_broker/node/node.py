@@ -307,11 +307,11 @@ class Node:
     async def _drain(self, hub: Hub) -> None:
         """Stop accepting, say goodbye with the reason, write what is owed, then let go of the store."""
         hub.draining = True  # from now on not ready
-        hub.peers.announce()
         hub.nobody_left.clear()
         await self._close_listeners()
         if hub.fenced.is_set():
             return
+        await hub.peers.announce()
         log.info("leaving: %d connections", len(hub.all_connections), extra={"event": "node.draining"})
         await send_all_away(hub)
         try:
@@ -342,7 +342,9 @@ async def _load(hub: Hub) -> Snapshot:
     if records:
         log.info("%d sessions and %d retained topics found", len(records), len(snapshot.retained_topics))
     while records:
-        hub.adopt(records.pop())
+        record = records.pop()
+        if record.subscriptions or not hub.peers.follow_feed:  # of others the feed tells nothing, not even their end
+            hub.adopt(record)
     for topic in snapshot.retained_topics:
         hub.retained.add(topic)
     for group, topic_filter, count in snapshot.groups:

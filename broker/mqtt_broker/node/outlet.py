@@ -5,7 +5,7 @@ Knows pending deliveries, the send window, the sent mark and the memory bounds; 
 
 QoS 0 waits only for the transport. QoS 1 and 2 wait for the window too, and those that lie in the store for the mark
 that says "may have been sent": it is written ahead of each window, so that one write serves many messages. For those
-that find room at once it is raised in the step that stores them: whoever plans a message asks for a promise of room.
+that find room at once it is raised in the step that stores them.
 """
 
 import asyncio
@@ -109,7 +109,6 @@ class Outlet:
         "_pending_bytes",
         "_pending_qos0",
         "_persistent",
-        "_promised",
         "_read_up_to",
         "_reading",
         "_receive_maximum",
@@ -117,6 +116,7 @@ class Outlet:
         "_sent_up_to",
         "_sink",
         "_still_allowed",
+        "_under_way",
         "_waiters",
         "_window",
         "given_back",
@@ -155,7 +155,7 @@ class Outlet:
         self._resent_up_to = sent_up_to  # entries up to here may have been sent by an earlier connection
         self._marked_up_to = sent_up_to
         self._marking = False
-        self._promised = 0
+        self._under_way = 0
         self._sent_up_to = sent_up_to
         self._read_up_to = 0
         self._newest = 0
@@ -202,14 +202,30 @@ class Outlet:
         return max(0, self._receive_maximum - len(self._window))
 
     @property
-    def room_stored(self) -> int:
+    def run_max(self) -> int:
+        """How many stored messages of one publisher may come as one: all can be sent at once or none, and all but the
+        last leave it as it is whether publishers should pause.
+        """
+        if self._congested:
+            most = sys.maxsize if self._excused else 1
+        else:
+            most = max(1, -(-3 * self._bounds.messages_max // 4) - self._stored_here)
+        return min(most, self._room_stored or most)
+
+    @property
+    def _room_stored(self) -> int:
         """How many messages of its stored queue could be sent as soon as they lie there, behind all that come before.
 
         Also while some wait for the mark: it is raised past them, or they would wait for it again and again.
         """
         if not self._persistent or self._behind or not self._sink.writable:
             return 0
-        return max(0, self._receive_maximum - len(self._window) - len(self._pending) - self._promised)
+        return max(0, self._receive_maximum - self._stored_here)
+
+    @property
+    def _stored_here(self) -> int:
+        """How many messages the queue holds, as far as this connection knows, or will hold when the store answers."""
+        return len(self._window) + len(self._pending) + self._under_way if self._persistent else 0
 
     @property
     def room_qos0(self) -> int:
@@ -270,20 +286,34 @@ class Outlet:
         self._newest = max(self._newest, sequence)
         self.drain()
 
-    def promise(self, count: int) -> None:
-        """Keep room for messages on their way to the queue: the mark is raised in the step that stores them.
+    def expect(self, count: int) -> bool:
+        """Messages are on their way to the queue, no more than `run_max`: once the store has answered, call `redeem`.
 
-        Once for each call `redeem` is to be called, whatever becomes of them.
+        True if they could be sent at once: then the mark is to be raised in the step that stores them. Three quarters
+        of the bounds taken, by what is not acknowledged too: whoever publishes to this receiver should pause.
         """
-        self._promised += count
+        has_room = self._room_stored > 0
+        self._under_way += count
+        if 4 * self._stored_here >= 3 * self._bounds.messages_max:
+            self._congested = True
+        self._press()
+        return has_room
 
     def redeem(self, count: int, marked_up_to: int, *, is_stale: bool) -> None:
-        """The store has answered. `marked_up_to` 0: the mark is where it was. `is_stale`: it is not ours to raise."""
-        self._promised -= count
+        """The store has answered. `marked_up_to` 0: the mark is where it was. `is_stale`: it is not ours to raise.
+
+        Call `relax` when what it stored is handed over.
+        """
+        self._under_way -= count
         if is_stale:
             self._close_stale()
         else:
             self._marked_up_to = max(self._marked_up_to, marked_up_to)
+
+    def relax(self) -> None:
+        """Whoever waits for this receiver goes on, if it has caught up."""
+        if self._congested and self._has_caught_up:
+            self._end_congestion()
 
     def forward_qos0(self, frames: bytes, frame_bytes: int) -> bool:
         """Write encoded QoS 0 packets, the largest `frame_bytes` long. The caller counts them as sent.
@@ -384,6 +414,7 @@ class Outlet:
             self._pending_qos0 = deque(d for d in self._pending_qos0 if not unwanted(d))
             for delivery in gone:
                 self._leave(delivery)
+            self.relax()
         return gone
 
     def _make_room(self) -> bool:
@@ -395,6 +426,7 @@ class Outlet:
                 del self._pending[index]
                 self._leave(delivery)
                 self._hub.drop("overflow", 1)
+                self.relax()
                 return True
         return False
 
@@ -430,10 +462,14 @@ class Outlet:
         size = delivery.message.size
         self._pending_bytes -= size
         self._hub.buffered_bytes -= size
-        if self._congested:
-            bounds = self._bounds
-            if 4 * self.waiting <= bounds.messages_max and 4 * self._pending_bytes <= bounds.bytes_max:
-                self._end_congestion()
+
+    @property
+    def _has_caught_up(self) -> bool:
+        """True if a quarter of the bounds waits at most, and half is taken by what is not acknowledged too."""
+        bounds = self._bounds
+        if 4 * self.waiting > bounds.messages_max or 2 * self._stored_here > bounds.messages_max:
+            return False
+        return 4 * self._pending_bytes <= bounds.bytes_max
 
     def _end_congestion(self) -> None:
         self._congested = self._excused = False
@@ -463,11 +499,13 @@ class Outlet:
 
     def drain(self) -> None:
         """Send what transport, window and mark allow, in order; then fetch more of the stored queue if there is any."""
+        self.relax()
         sink = self._sink
         while self._pending_qos0 and sink.writable:
             delivery = self._pending_qos0.popleft()
             self._leave(delivery)
             self._send_qos0(delivery)
+            self.relax()
         while self._pending and sink.writable and not self._closed:
             delivery = self._pending[0]
             if delivery.sequence > self._marked_up_to:
@@ -479,6 +517,7 @@ class Outlet:
             self._pending.popleft()
             self._leave(delivery)
             self._send(delivery)
+            self.relax()
         if self._pending:
             return
         if self._behind:

@@ -179,23 +179,33 @@ def _changes(before: Policy | None, policy: Policy) -> Generator[int, None, _Cha
         authenticated=not same_rules(before.authenticated, policy.authenticated),
         anonymous=not same_rules(before.anonymous, policy.anonymous),
     )
-    effort = 0
+    changed_rules, effort = _changed_rules(before, policy), 0
     for name, principal in policy.principals.items():
         old = before.principals.get(name)
-        if old is not principal:
-            effort += COMPARED_PER_EFFORT // PRINCIPALS_PER_EFFORT
-        effort += 1 + len(principal.rules)
-        if old is None or not (_is_like(old, principal) and same_rules(old.rules, principal.rules)):
-            changes.principals.add(name)
+        if old is principal:  # most are, after a small change
+            effort += 1
+            if not changed_rules.isdisjoint(principal.rules):
+                changes.principals.add(name)
+        else:
+            effort += COMPARED_PER_EFFORT // PRINCIPALS_PER_EFFORT + len(principal.rules)
+            if old is None or not (_is_like(old, principal) and same_rules(old.rules, principal.rules)):
+                changes.principals.add(name)
         if effort >= COMPARED_PER_EFFORT:
             yield effort // COMPARED_PER_EFFORT
             effort = 0
     return changes
 
 
+def _changed_rules(before: Policy, policy: Policy) -> set[int]:
+    """Places in the table where the two do not have the same rule."""
+    pairs = enumerate(zip(before.rules, policy.rules, strict=False))
+    lengths = sorted((len(before.rules), len(policy.rules)))
+    return {place for place, (old, new) in pairs if old != new}.union(range(*lengths))
+
+
 def _is_like(one: Principal, other: Principal) -> bool:
     """Equal but for where their rules stand in the table: that changes with every other object."""
-    return one is other or one == other or replace(one, rules=()) == replace(other, rules=())
+    return one == other or replace(one, rules=()) == replace(other, rules=())
 
 
 # One session ---------------------------------------------------------------------------------------------------------
@@ -268,6 +278,7 @@ def _decide(hub: Hub, session: LiveSession, subscriptions: list[Subscription]) -
         incarnation=session.incarnation,
         epoch=None,
         subscriptions=tuple(now for _, now in changed),
+        only_known=True,  # an UNSUBSCRIBE may be on its way
     )
     if hub.peers.keeps(session):
         hub.pump.submit(write)

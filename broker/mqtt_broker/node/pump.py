@@ -7,12 +7,13 @@ runs only after the batch that holds its operation has returned.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, islice
 from typing import Protocol
 
 from mqtt_broker.store.ports import (
     FREEING,
+    Accept,
     AcceptRun,
     Fenced,
     Membership,
@@ -27,7 +28,8 @@ from mqtt_broker.store.ports import (
 
 log = logging.getLogger("mqtt_broker.store")
 
-OPERATIONS_PER_BATCH_MAX = 2_000  # bounds one call's time in the store; of a run each message counts
+OPERATIONS_PER_BATCH_MAX = 2_000  # bounds one call's time in the store; each copy of a message counts
+BYTES_PER_BATCH_MAX = 4 * 1024 * 1024  # of payloads and filters, each copy counted
 EFFORT_PER_TURN_MAX = 200  # callbacks, or subscriptions in them, some 5 ms; then everybody else has a turn first
 RUN_MESSAGES_PER_EFFORT = 4
 RETRY_S_FIRST = 0.05
@@ -59,6 +61,19 @@ def _effort(operation: Operation) -> int:
         case AcceptRun(payloads=payloads):
             return max(1, len(payloads) // RUN_MESSAGES_PER_EFFORT)
     return 1
+
+
+def _weight(operation: Operation) -> tuple[int, int]:
+    """What it costs the store, in operations and bytes: while it does one call, it does nothing for other nodes."""
+    if isinstance(operation, Accept):
+        copies = max(1, len(operation.targets) + len(operation.groups))
+        return copies, copies * len(operation.message.payload)
+    if isinstance(operation, AcceptRun):
+        copies = len(operation.payloads) * max(1, len(operation.targets))
+        return copies, copies * len(operation.payloads[0])
+    if isinstance(operation, Subscribe):
+        return len(operation.subscriptions), sum(len(each.filter) for each in operation.subscriptions)
+    return 1, 0
 
 
 class CommitPump:
@@ -140,10 +155,12 @@ class CommitPump:
 
     def _in_one_batch(self) -> int:
         """How many of what is gathered fit into one call; at least one."""
-        left = self._operations_max
+        left, bytes_left = self._operations_max, BYTES_PER_BATCH_MAX
         for index, (operation, _) in enumerate(self._gathered):
-            left -= len(operation.payloads) if type(operation) is AcceptRun else 1
-            if left < 0:
+            weight, size = _weight(operation)
+            left -= weight
+            bytes_left -= size
+            if left < 0 or bytes_left < 0:
                 return max(1, index)
         return len(self._gathered)
 
@@ -168,9 +185,10 @@ class CommitPump:
     async def _make_room(self, *, is_last_resort: bool) -> None:
         """A full store drains: what only frees or advances goes ahead of what grows, or nothing would ever get through.
 
-        Ahead is safe: these touch entries and packet ids of batches that were answered before.
+        Ahead is safe: these touch entries and packet ids of batches that were answered before. But for an UNSUBSCRIBE
+        behind a SUBSCRIBE of its client, which is still to be written.
         """
-        freeing = [item for item in self._gathered if isinstance(item[0], FREEING)][:OPERATIONS_PER_BATCH_MAX]
+        freeing = list(islice(self._freeing(), OPERATIONS_PER_BATCH_MAX))
         if not freeing:
             await asyncio.sleep(FULL_S if is_last_resort else 0)
             return
@@ -186,6 +204,17 @@ class CommitPump:
             await asyncio.sleep(FULL_S)
             return
         await self._call_back(freeing, results)
+
+    def _freeing(self) -> Iterator[tuple[Operation, Callback]]:
+        subscribing = set()
+        for item in self._gathered:
+            operation = item[0]
+            if isinstance(operation, Subscribe):
+                subscribing.add(operation.client_id)
+            elif isinstance(operation, Unsubscribe) and operation.client_id in subscribing:
+                continue
+            elif isinstance(operation, FREEING):
+                yield item
 
     async def _call_back(self, batch: Iterable[tuple[Operation, Callback]], results: Sequence[Result]) -> None:
         effort = 0

@@ -36,17 +36,20 @@ def start(
     marker: Marker | None,
     fires_will_of: tuple[str, int] | None,
     done: Done = lambda _: None,
+    *,
+    will_epoch: int = 0,
 ) -> None:
     """Begin; `done(result)` runs when every receiver's part is durable and handed over, or at once if refused.
 
-    A will that is on its way already is left alone.
+    A will that is on its way already is left alone. `will_epoch`: that of the connection it was left by.
     """
     if fires_will_of in hub.firing:
         return
     if fires_will_of is not None:
         hub.firing.add(fires_will_of)
     release = hub.pump.hold()  # from this moment on, for this is when the plan begins to be made
-    work = _spread(hub, message, marker, fires_will_of, hub.peers.position)
+    token = _token(hub, marker, fires_will_of, will_epoch)
+    work = _spread(hub, message, marker, fires_will_of, token, hub.peers.position)
     task = hub.loop.create_task(work, name="spread")
     hub.spreading.add(task)
 
@@ -64,12 +67,17 @@ def start(
 
 
 async def _spread(
-    hub: "Hub", message: Message, marker: Marker | None, fires_will_of: tuple[str, int] | None, position: int
+    hub: "Hub",
+    message: Message,
+    marker: Marker | None,
+    fires_will_of: tuple[str, int] | None,
+    token: str,
+    position: int,
 ) -> Result:
     decisions = hub.decisions
     plan = await hub.plan_at_leisure(message)
     sets_retained = message.retain
-    for piece, part in _parts(hub, plan, _token(hub, marker, fires_will_of)):
+    for piece, part in _parts(hub, plan, token):
         accept = accept_of(hub, message, piece, marker, fires_will_of, part)
         result: Result = Accepted()
         try:
@@ -87,13 +95,13 @@ async def _spread(
     return Accepted()
 
 
-def _token(hub: "Hub", marker: Marker | None, fires_will_of: tuple[str, int] | None) -> str:
+def _token(hub: "Hub", marker: Marker | None, fires_will_of: tuple[str, int] | None, will_epoch: int) -> str:
     """What makes it the same message when it is sent again; empty if nobody has to know it."""
     if marker is not None:
         session = hub.sessions.get(marker.client_id)
         incarnation = 0 if session is None else session.incarnation  # a later session may use the packet id anew
         return f"{marker.client_id}:{incarnation}:{marker.packet_id}"
-    return "" if fires_will_of is None else f"will:{fires_will_of[0]}:{fires_will_of[1]}"
+    return "" if fires_will_of is None else f"will:{fires_will_of[0]}:{fires_will_of[1]}:{will_epoch}"
 
 
 def _parts(hub: "Hub", plan: Plan, token: str) -> Iterator[tuple[Plan, Part | None]]:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mqtt_broker.node.accepting import hand_over, promising_outlet, target_of
+from mqtt_broker.node.accepting import hand_over, relax, target_of
 from mqtt_broker.node.forms import Form
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.live import LiveSession
-from mqtt_broker.node.outlet import Outlet
 from mqtt_broker.routing.delivery import Plan, Receiver
 from mqtt_broker.session.message import Message
 from mqtt_broker.store.ports import Accept, Accepted, AcceptedRun, AcceptRun, Result
@@ -40,11 +39,6 @@ class Kept:
         self.session = session
         self.form = form
 
-    def promising(self) -> Outlet | None:
-        """The outlet that could send at once; None: these copies wait, or the client is not connected here."""
-        outlet = self.session.outlet
-        return None if outlet is None or not outlet.room_stored else outlet
-
 
 class StoredFlow:
     """A flow of which receivers `kept` have their copies in the store; `others` get theirs when it has them."""
@@ -60,7 +54,7 @@ class StoredFlow:
         self.others = tuple([receiver for receiver in plan.receivers if receiver.client_id not in stored])
 
     def messages_max(self, client: "ClientConnection") -> int:
-        """How long a run may be, so that each receiver has room for all of it or for none. 0: not this way now."""
+        """How long a run may be, so that to each receiver it is as if its messages came one by one. 0: not now."""
         if client.subscribing or client.spreading or client.deferred:
             return 0
         most = min(RUN_MESSAGES_MAX, max(1, RUN_COPIES_MAX // len(self.kept)), client.connection.receive_room)
@@ -69,9 +63,8 @@ class StoredFlow:
             session = each.session
             if sessions.get(session.client_id) is not session or not session.is_persistent:
                 return 0
-            outlet = each.promising()
-            if outlet is not None:
-                most = min(most, outlet.room_stored)
+            if session.outlet is not None:
+                most = min(most, session.outlet.run_max)
         return most
 
     def submit(self, client: "ClientConnection", ids: Sequence[bytes], payloads: list[bytes]) -> None:
@@ -86,7 +79,7 @@ class StoredFlow:
 class _Run:
     """Messages of one flow on their way to the store and from there to their receivers."""
 
-    __slots__ = ("_client", "_decisions", "_flow", "_hub", "_ids", "_payloads", "targets")
+    __slots__ = ("_client", "_decisions", "_flow", "_hub", "_ids", "_outlets", "_payloads", "targets")
 
     def __init__(
         self, client: "ClientConnection", flow: StoredFlow, ids: Sequence[bytes], payloads: list[bytes]
@@ -97,7 +90,9 @@ class _Run:
         self._ids = ids
         self._payloads = payloads
         self._decisions = flow.hub.decisions
-        self.targets = tuple([target_of(each.receiver, each.session, each.promising(), len(ids)) for each in flow.kept])
+        self._outlets = [each.session.outlet for each in flow.kept]
+        told = zip(flow.kept, self._outlets, strict=True)
+        self.targets = tuple([target_of(each.receiver, each.session, outlet, len(ids)) for each, outlet in told])
 
     def stored(self, result: Result) -> None:
         """It is durable, and its turn: acknowledge, then hand over, as the slow road does."""
@@ -113,12 +108,12 @@ class _Run:
         else:
             self._hand_over(result, count)
         self._client.wait_for_receivers()
+        relax(self._outlets)
 
     def _redeem(self, result: AcceptedRun) -> None:
-        for target, (first, count) in zip(self.targets, result.stored, strict=True):
-            outlet = promising_outlet(self._hub, target)
+        for outlet, target, (first, count) in zip(self._outlets, self.targets, result.stored, strict=True):
             if outlet is not None:
-                marked_up_to = first + count - 1 if count else 0
+                marked_up_to = first + count - 1 if count and target.marks_epoch else 0
                 outlet.redeem(len(self._ids), marked_up_to, is_stale=target.client_id in result.stale)
 
     def _acknowledge(self, count: int) -> None:

@@ -6,11 +6,12 @@ reading. Subscribers need a right to $SYS like to any topic. Without any, a read
 
 import asyncio
 
-from mqtt_broker.node import groups, readings, spread
+from mqtt_broker.node import groups, readings
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.sys_topics import Figures
 from mqtt_broker.store.ports import Kept
 
+RECEIVERS_PER_SLICE = 500
 LOOK_S = 1.0  # how often the setting is looked at: it may change while the node runs
 
 
@@ -26,18 +27,19 @@ async def follow_sys(hub: Hub) -> None:
         elif now - published_at >= interval_s:
             published_at = now
             kept = await readings.kept(hub) or kept
-            publish(hub, read_figures(hub, kept, int(now - started_at)), now)
+            await publish(hub, read_figures(hub, kept, int(now - started_at)), now)
         await asyncio.sleep(LOOK_S)
 
 
-def publish(hub: Hub, figures: Figures, now: float) -> None:
+async def publish(hub: Hub, figures: Figures, now: float) -> None:
     """Take a reading and deliver what changed, as the node's own messages: nobody's right to publish is asked."""
     for message in hub.sys_topics.update(figures, now):
         plan = hub.plan(message)
         if plan is None:
-            spread.start(hub, message, None, None)
-            continue
-        hub.deliver(message, plan.receivers, {}, hub.decisions)
+            plan = await hub.plan_at_leisure(message)
+        for start in range(0, len(plan.receivers), RECEIVERS_PER_SLICE):
+            hub.deliver(message, plan.receivers[start : start + RECEIVERS_PER_SLICE], {}, hub.decisions)
+            await hub.turns.share()
         for match in plan.groups:
             groups.deliver(hub, message, match, hub.decisions)
 

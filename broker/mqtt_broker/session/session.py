@@ -11,7 +11,7 @@ from mqtt_broker.wire.packets import Will
 NEVER_S = 0xFFFFFFFF  # Session Expiry Interval that means: does not expire (MQTT 5.0, 3.1.2.11.2)
 
 
-class Subscription(Struct, frozen=True, kw_only=True):
+class Subscription(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One subscription of one session. `group` None = not shared; `filter` has no `$share/` prefix.
 
     `qos` is the granted one. `identifier` 0 = none. `muted`: kept and shown, but left out of plans until the right

@@ -248,6 +248,14 @@ class Post(Struct, frozen=True):
 class ClusterStore(Store, Protocol):
     """A store shared by nodes. See the module's docstring for the order of use."""
 
+    @property
+    def connected(self) -> int:
+        """How often the connection was made that leases are read over: another number, maybe another server.
+
+        A replica that has taken over may not have the last renewals: what was seen before proves nothing there.
+        """
+        ...
+
     async def standing(self, node: str) -> Lease | None:
         """The lease that stands under this name, for whoever wants to `join` with it; None: nobody holds it."""
         ...

@@ -155,7 +155,7 @@ class Batch:
         self._sessions.write(session)
         queue = self._queues.of(session.incarnation)
         record = session.record(
-            queue.sent_up_to,
+            min(queue.sent_up_to, queue.last),  # written ahead: what is not there yet was not sent
             self._subscriptions.of(session.incarnation),
             self._inbound.of(session.incarnation),
         )
@@ -435,8 +435,9 @@ class Batch:
             return Stale()
         existed = []
         for subscription in operation.subscriptions:
-            existed.append(self._subscriptions.put(session.incarnation, subscription))
-            group = subscription.group
+            only_known = operation.only_known
+            existed.append(self._subscriptions.put(session.incarnation, subscription, only_known=only_known))
+            group = None if only_known else subscription.group
             if group is not None and self._subscriptions.group_id(group, subscription.filter) is None:
                 group_id = self._ordinals.next()
                 self._subscriptions.found_group(group, subscription.filter, group_id)

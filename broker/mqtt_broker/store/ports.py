@@ -122,7 +122,7 @@ class Part(Struct, frozen=True, kw_only=True):
     part, and parts that come again may be cut otherwise. Marker, retained value and will record are those of the whole:
     the marker is set, unfinished, by the first part that arrives, the will goes with the last; once it was begun it is
     finished, whatever becomes of the session.
-    `heard`: incarnations of receivers whose copies lie in no queue and in no Forward, for they are connected to the node
+    `heard`: incarnations of receivers whose copies lie in no queue and in no Forward: they are connected to the node
     that writes. Which of them, and of the targets of Forwards, have the message is remembered as well; those that had
     it before are told (`Accepted.heard`), or left out of the Forward.
     """
@@ -148,9 +148,9 @@ class Accept(Struct, frozen=True, kw_only=True):
     `retain` sets the retained message of the topic, or deletes it if the payload is empty. `fires_will_of` names a
     session (client id, incarnation) whose due will this is: removed in the same step; gone already means Duplicate.
     `position` is the feed position the receivers were planned at; it is kept with the retained value.
-    `retained_before`, if not 0: Duplicate, and nothing changed, unless the topic has a retained message that was planned
-    before this position. An entry for a
-    session that is connected to another node is announced in that node's inbox (cluster.Stored).
+    `retained_before`, if not 0: Duplicate (nothing changed) unless the topic has a retained message that was planned
+    before this position. An entry for a session that is connected to another node is announced in that node's inbox
+    (cluster.Stored).
     """
 
     message: Message
@@ -230,12 +230,14 @@ class Subscribe(Struct, frozen=True, kw_only=True):
     """Write subscriptions; the same key is replaced. Result: Done with `position` and `existed`, or Stale.
 
     `epoch` None writes for an offline session (muting and unmuting after a policy change).
+    `only_known`: those that are not there, for the client gave them up meanwhile, are left out.
     """
 
     client_id: str
     incarnation: int
     epoch: int | None
     subscriptions: tuple[Subscription, ...]
+    only_known: bool = False
 
 
 class Unsubscribe(Struct, frozen=True, kw_only=True):

@@ -30,12 +30,14 @@ class Subscriptions:
             found[incarnation].append(decode_subscription(value))
         return found
 
-    def put(self, incarnation: int, subscription: Subscription) -> bool:
-        """Write or replace [MQTT-3.8.4-3]; True if it replaced one."""
+    def put(self, incarnation: int, subscription: Subscription, *, only_known: bool = False) -> bool:
+        """Write or replace [MQTT-3.8.4-3]; True if it replaced one. `only_known`: not written if it does not."""
         known = self._connection.execute(
             "SELECT 1 FROM subscriptions WHERE incarnation = ? AND filter = ? AND share = ?",
             (incarnation, subscription.filter, subscription.group or ""),
         ).fetchone()
+        if known is None and only_known:
+            return False
         self._connection.execute(
             "INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?, ?)",
             (incarnation, subscription.filter, subscription.group or "", encode(subscription)),

@@ -12,9 +12,9 @@ import (
 	_ "github.com/coredns/coredns/plugin/ready"
 )
 
-// The order of the chain: an answer passes them from the last to the first.
+// A question passes these in this order until one of them answers.
 func init() {
-	dnsserver.Directives = []string{"bind", "health", "ready", "errors", "cache", "kubernetes"}
+	dnsserver.Directives = []string{"health", "ready", "errors", "cache", "kubernetes"}
 }
 
 func main() {

@@ -18,12 +18,13 @@ from bench.driver.crowd import Crowd, Member
 from bench.driver.link import Link
 from bench.nodes import KEYS, NODE_USER, WORLD_ID, ClusterNode, Place, launch_node, start_node
 from bench.peers.stoa import policy
-from bench.scale import probe, sessions
+from bench.scale import probe
 from bench.scale.table import Figure
 from bench.workloads.base import TopicsOf, client_id
 from bench.world import USERNAME, World
-from mqtt_api.policy import encode_policy
+from mqtt_api.policy import Facts, encode_policy
 from mqtt_broker.store.redis.store import RedisStore
+from support import many_sessions as sessions
 
 TITLE = "{count:,} offline persistent sessions, {count:,} distinct filters, one publish that matches all"
 PREFIX = "load-o"
@@ -65,7 +66,8 @@ def run(folder: Path, world: World, count: int) -> list[Figure]:
 async def _make(place: Place, count: int) -> None:
     store = await RedisStore.open(place.settings(NODE_USER))
     try:
-        await sessions.make(store, "loader", WORLD_ID, count, USERNAME, PREFIX, FIRST)
+        identities = [Facts(client_id=f"{PREFIX}{n}", username=USERNAME, source="passwords") for n in range(count)]
+        await sessions.make(store, "loader", WORLD_ID, identities, FIRST)
     finally:
         await store.close()
 

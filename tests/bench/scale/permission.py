@@ -3,9 +3,10 @@
 Knows the policy's shape and clients that ask; does not know how a policy travels.
 """
 
-import threading
+import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,10 @@ from bench.nodes import ClusterNode, Place, start_node
 from bench.scale import probe
 from bench.scale.table import Figure
 from bench.world import CLIENT_IDS, PASSWORD, USERNAME, World
+from mqtt_api.node_settings import RedisSettings
 from mqtt_api.policy import Activity, Effect, Policy, Principal, Rule, encode_policy
+from mqtt_operator.channel.policy import write_policy
+from mqtt_operator.channel.terms import Writer
 from support.policies import verifier
 
 TITLE = "{count:,} clients connected to two nodes, 1,000 permissions, one of them changed"
@@ -50,7 +54,8 @@ def run(folder: Path, world: World, count: int) -> list[Figure]:
         with Crowd(targets[0], 0) as crowd:
             connecting_s = _join_all(crowd, targets, count)
             askers = [_asker(crowd, target, number) for number, target in enumerate(targets)]
-            changes = Changes(place, crowd, askers, count)
+            operator = ends.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
+            changes = Changes(place, crowd, askers, count, operator)
             figures = [
                 Figure("the policy, as a document", f"{len(documents[0]) / 1e6:.1f} MB of JSON"),
                 Figure("clients connected and subscribed", f"{connecting_s:.0f} s"),
@@ -87,12 +92,15 @@ def _measure(changes: "Changes", nodes: Sequence[ClusterNode]) -> Iterator[Figur
 class Changes:
     """Writes one revision after the other, and knows when each node decides by it."""
 
-    def __init__(self, place: Place, crowd: Crowd, askers: Sequence[probe.Asker], count: int) -> None:
+    def __init__(
+        self, place: Place, crowd: Crowd, askers: Sequence[probe.Asker], count: int, operator: Executor
+    ) -> None:
         self._place = place
         self._crowd = crowd
         self._askers = askers
         self._policies = [policy(2, count), policy(3, count)]
         self._revision = 1
+        self._operator = operator
 
     def quiet(self) -> list[probe.Waits]:
         """What a question takes with nothing going on."""
@@ -108,26 +116,24 @@ class Changes:
         self._revision += 1
         probe.settle(self._crowd.loop, self._askers, APPLIED_S_MAX)
         document = encode_policy(msgspec.structs.replace(self._policies[self._revision % 2], revision=self._revision))
-        written_at = 0.0
-
-        def write() -> None:
-            nonlocal written_at
-            self._place.write_policy(self._revision, document)
-            written_at = time.monotonic()
-
         for asker in self._askers:
             asker.expect(refused=is_withdrawn(self._revision))
-        writer = threading.Thread(target=write)
-        start = time.monotonic()
-        writer.start()
+        writing = self._operator.submit(_write, self._place.settings(), self._place.writer, self._revision, document)
         probe.watch(
             self._crowd.loop, self._askers, lambda: all(a.turned_at is not None for a in self._askers), APPLIED_S_MAX
         )
-        writer.join()
+        start, written_at = writing.result()
         last = max(asker.turned_at or 0.0 for asker in self._askers)
         end = time.monotonic() + BETWEEN_S
         probe.watch(self._crowd.loop, self._askers, lambda: time.monotonic() > end, APPLIED_S_MAX)
         return last - start, written_at - start
+
+
+def _write(settings: RedisSettings, writer: Writer, revision: int, document: bytes) -> tuple[float, float]:
+    """The operator's part, in a process of its own. When it began and when it was done; one clock for all processes."""
+    began = time.monotonic()
+    write_policy(settings, writer, revision, document)
+    return began, time.monotonic()
 
 
 # The world -----------------------------------------------------------------------------------------------------------

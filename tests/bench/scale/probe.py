@@ -53,11 +53,11 @@ class Waits:
 
     def __init__(self, waits_s: Sequence[float]) -> None:
         self.worst_ms = max(waits_s) * 1_000
-        self.p50_ms = percentile(waits_s, 0.5) * 1_000
+        self.p50_ms, self.p99_ms = (percentile(waits_s, share) * 1_000 for share in (0.5, 0.99))
         self.count = len(waits_s)
 
     def __str__(self) -> str:
-        return f"worst {self.worst_ms:.1f} ms, p50 {self.p50_ms:.2f} ms"
+        return f"worst {self.worst_ms:.1f} ms, p99 {self.p99_ms:.1f}, p50 {self.p50_ms:.2f}"
 
 
 def pings(link: Link) -> Probe:

@@ -53,7 +53,7 @@ def run(folder: Path, world: World, count: int) -> list[Figure]:
 
 
 def _calm(crowd: Crowd, target: Target, node: ClusterNode, place: Place) -> tuple[float, float]:
-    """Microseconds of the node and of Redis for a CONNECT of a persistent session and its subscription."""
+    """Microseconds of the node and of Redis for a CONNECT that begins a persistent session."""
     node_s, store_s = accounting.cpu_seconds(node.pid), accounting.cpu_seconds(place.pid)
     crowd.join([Member(f"load-q{number}", clean=False) for number in range(QUIET_CONNECTS)], target)
     node_s, store_s = accounting.cpu_seconds(node.pid) - node_s, accounting.cpu_seconds(place.pid) - store_s

@@ -43,7 +43,10 @@ _ALL: tuple[Workload, ...] = (
 )
 # These need several nodes on one store.
 CLUSTER: tuple[Workload, ...] = (
-    AddedLatency(name="cross-latency", title="QoS 0 to the other node, latency added"),
+    AddedLatency(name="cross-latency", title="QoS 0 to the other node at 100/s, latency added"),
+    AddedLatency(
+        name="cross-latency-1000", title="QoS 0 to the other node at 1,000/s, latency added", rate_per_s=1_000
+    ),
     AcrossNodes(name="nodes-local-1", title="QoS 1, 8 to 8, all on one node", nodes=1, receivers=1),
     AcrossNodes(name="nodes-local-2", title="QoS 1, 8 to 8, on two nodes, all local", receivers=1),
     AcrossNodes(name="nodes-remote", title="QoS 1, 8 to 8, on two nodes, all remote", receivers=1, remote=1),

@@ -6,9 +6,9 @@ is. All nodes share the test's event loop, so that what happens between two awai
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from mqtt_api.node_settings import AuthenticationSettings, NodeSettings
 from mqtt_api.policy import encode_policy
@@ -18,15 +18,16 @@ from mqtt_broker.auth.principal import Peer
 from mqtt_broker.node.client import ClientConnection
 from mqtt_broker.node.due import follow_due
 from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.node import _load
 from mqtt_broker.node.peers.cluster import Cluster
 from mqtt_broker.node.policy_feed import offer
 from mqtt_broker.store.redis.store import RedisStore
 from mqtt_broker.wire.codec import encode
-from mqtt_broker.wire.packets import Connect, Packet, Properties, ProtocolVersion, Will
+from mqtt_broker.wire.packets import Connect, Packet, Properties, ProtocolVersion
 from support.inprocess import FakeTransport, InProcessClient, VirtualLoop
 from support.policies import open_policy
 from support.redis_rig import WORLD, make_world, settings_for
-from support.redis_server import RedisServer, redis_binary
+from support.redis_server import RedisServer
 from support.waiting import eventually
 
 ANONYMOUS = AuthenticationSettings(name="anonymous", type="Anonymous")
@@ -34,7 +35,7 @@ V5 = ProtocolVersion.V5
 
 
 class InsideNode:
-    """One node. Made by `Inside.node`."""
+    """One node, and the listener of its connections. Made by `Inside.node`."""
 
     def __init__(self, hub: Hub, cluster: Cluster, store: RedisStore) -> None:
         self.hub = hub
@@ -42,9 +43,8 @@ class InsideNode:
         self.store = store
         self.name = "inside"
         self.authenticator = Authenticator(hub.settings.authentication, hub.passwords)
-        self.tasks: list[asyncio.Task[None]] = []
 
-    # A listener, as its connections see it
+    # A listener, as its connections see it --------------------------------------------------------------------------
 
     def identify(self, transport: asyncio.BaseTransport, address: str) -> Peer:
         return Peer(address=address, listener=self.name)
@@ -52,7 +52,7 @@ class InsideNode:
     def connection_closed(self, client: ClientConnection) -> None:
         """Nobody counts them."""
 
-    # What tests do
+    # What tests do --------------------------------------------------------------------------------------------------
 
     def open(self) -> InProcessClient:
         connection = ClientConnection(self.hub, self, "192.0.2.1")
@@ -74,16 +74,16 @@ class InsideNode:
         await eventually(look, deadline_s, f"a {kind.__name__}")
         return found[0]
 
-    def come(self, client_id: str, *, lasts_s: int = 300, clean: bool = False, will: Will | None = None) -> InProcessClient:
+    def come(self, client_id: str, *, lasts_s: int = 300) -> InProcessClient:
         """Send a CONNECT; the answer is not waited for."""
         client = self.open()
         properties = Properties(session_expiry_interval=lasts_s)
-        self.say(client, Connect(V5, client_id=client_id, clean_start=clean, keep_alive=0, properties=properties, will=will))
+        self.say(client, Connect(V5, client_id=client_id, clean_start=False, keep_alive=0, properties=properties))
         return client
 
 
 class Inside:
-    """A world with a server. `async with`."""
+    """A world on a server of its own, and the nodes in it. Use as `async with`."""
 
     def __init__(self, folder: Path) -> None:
         self.server = RedisServer(folder / "redis")
@@ -91,7 +91,7 @@ class Inside:
         self.nodes: list[InsideNode] = []
         self._ends = contextlib.AsyncExitStack()
 
-    async def __aenter__(self) -> "Inside":
+    async def __aenter__(self) -> Self:
         self._ends.enter_context(self.server)
         make_world(self.server, self.settings)
         return self
@@ -110,8 +110,14 @@ class Inside:
         tasks: list[asyncio.Task[None]] = []
         try:
             settings = NodeSettings(
-                node=name, broker="test/inside", world=WORLD, store=self.settings, policy_file="", admin_socket="",
-                listeners=(), authentication=(ANONYMOUS,),
+                node=name,
+                broker="test/inside",
+                world=WORLD,
+                store=self.settings,
+                policy_file="",
+                admin_socket="",
+                listeners=(),
+                authentication=(ANONYMOUS,),
             )
             hub = Hub(settings, store, await store.join(name, WORLD), passwords)
             cluster = Cluster(hub, store, hub.membership, self.settings, lambda: None, lambda _: _nothing())
@@ -135,6 +141,3 @@ class Inside:
 
 async def _nothing() -> None:
     """The policy comes from the test."""
-
-
-from mqtt_broker.node.node import _load  # noqa: E402

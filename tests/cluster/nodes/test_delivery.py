@@ -37,7 +37,7 @@ async def test_messages_reach_a_session_on_another_node_in_the_order_of_their_pu
 async def test_publishers_here_and_elsewhere_interleave_and_each_keeps_its_order(
     trio: Trio, unique: str, qos: int, persistent: bool
 ) -> None:
-    """[MQTT-4.6.0-5] What other nodes append to a queue is told later than what this one did, and nothing is skipped."""
+    """[MQTT-4.6.0-5] What other nodes append is told later than what this one did, and nothing is skipped."""
     async with (
         await trio.dial(0) as receiver,
         await trio.dial(0) as near,
@@ -85,7 +85,7 @@ async def test_a_publisher_that_moves_between_nodes_keeps_its_order(
 async def test_what_a_publisher_did_not_wait_for_is_not_written_behind_what_it_says_elsewhere(
     trio: Trio, unique: str
 ) -> None:
-    """It moves without a word while its messages are on their way into the store; those that arrive keep their order."""
+    """It moves without a word while its messages are on their way into the store: those that arrive are in order."""
     async with await trio.dial(2) as receiver:
         await receiver.connect(f"{unique}-r")
         await receiver.subscribe(unique, qos=1)

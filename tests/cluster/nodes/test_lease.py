@@ -151,7 +151,7 @@ async def test_a_supervisor_starts_a_fenced_node_again(scene: Scene, monkeypatch
         await supervisor.wait_ready()
         pid = await asyncio.to_thread(_pid_of, path)
         os.kill(pid, signal.SIGSTOP)
-        await scene.logged(0, "node.fenced_other", FENCED_S + 5)
+        await scene.logged(0, "node.peer_left", FENCED_S + 5)  # one of the two has fenced it
         os.kill(pid, signal.SIGCONT)
         await eventually(
             lambda: [event.event for event in events].count("node.ready") == 2, WAIT_S_MAX, "the node to be ready again"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -235,6 +236,27 @@ async def test_a_store_that_refuses_to_write_is_a_store_that_is_away(
         await acknowledged(publisher, 1)
         assert (await device.receive_message(WAIT_S_MAX)).payload == b"1"
     await asyncio.to_thread(scene.wait_ready, 0)
+
+
+async def test_a_store_that_cannot_save_refuses_and_the_log_says_where_to_look(start_scene: StartScene) -> None:
+    scene = start_scene(nodes=1).start()
+    async with await scene.dial(0) as publisher:
+        await publisher.connect("publisher", properties=KEPT)
+        await publisher.subscribe("t", qos=1)
+        shutil.rmtree(scene.server.folder)
+        scene.server.execute("CONFIG", "SET", "save", "1 1")
+        failed = ("INFO", "persistence")
+        await eventually(
+            lambda: scene.server.execute(*failed)["rdb_last_bgsave_status"] == "err",
+            WAIT_S_MAX,
+            "a snapshot that fails",
+        )
+        await publisher.send(Publish("t", b"1", 1, retain=False, packet_id=1))
+        await publisher.expect_silence(1.0)
+        assert "look at its log and its volume" in scene.nodes[0].program.dump()
+        scene.server.execute("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
+        await acknowledged(publisher, 1)
+    scene.server.execute("CONFIG", "SET", "save", "")  # or it would refuse to end
 
 
 @pytest.mark.parametrize("delay_s", [0.025, 0.1])

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 
+import msgspec
 import pytest
 
 from cluster.nodes.streams import drain
@@ -14,7 +15,7 @@ from mqtt_broker.store.ports import Claim, Claimed, Detach, Subscribe
 from mqtt_broker.store.redis.store import RedisStore
 from mqtt_broker.wire.packets import Properties, PubAck, PubComp, Publish, PubRec, PubRel, Will
 from support.client import Client
-from support.waiting import eventually
+from support.waiting import eventually, wait_until
 
 KEPT = Properties(session_expiry_interval=300)
 SLEEPERS = 4_000  # four times what a node plans in one go: eight parts
@@ -61,6 +62,14 @@ async def put_to_sleep(trio: Trio, count: int, topic_filter: str) -> None:
         await store.commit(membership, number, operations)
     await store.leave(membership)
     await store.close()
+    await asyncio.to_thread(wait_until, lambda: all_know(trio), 20.0, "every node to know them")
+
+
+def all_know(trio: Trio) -> bool:
+    """True if every node has applied the feed to its end."""
+    with trio.server.client(password=PASSWORD) as client:
+        end = int(client.get(f"{KEYS.data}feed_end"))
+    return all(trio.status(number)["cluster"]["position"] >= end for number in range(len(trio.nodes)))
 
 
 def queued(trio: Trio) -> Counter[int]:
@@ -154,7 +163,8 @@ async def test_a_publisher_whose_node_is_killed_between_two_parts_sends_again_an
 def kill_within_parts(trio: Trio) -> None:
     """SIGKILL node 0 as soon as a part is written, and not the last one."""
     with trio.server.client(password=PASSWORD) as client:
-        ends_at = time.monotonic() + 10
-        while not client.keys(f"{KEYS.data}spread:*"):
+        incarnation = msgspec.msgpack.decode(client.hget(f"{KEYS.data}s:publisher", "h"))[0]
+        ends_at = time.monotonic() + 20
+        while not client.exists(f"{KEYS.data}spread:publisher:{incarnation}:9"):
             assert time.monotonic() < ends_at, "no part was written"
     trio.nodes[0].kill()

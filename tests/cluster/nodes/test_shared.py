@@ -66,7 +66,6 @@ async def test_members_on_all_nodes_get_about_as_much(trio: Trio, unique: str, p
         else:
             await send_all(publisher, f"{unique}/x", (b"%d" % number for number in range(count)), 1)
         shares = [len(each) for each in await asyncio.gather(*receiving)]
-        print(shares)
         assert sum(shares) == count
         assert min(shares) >= count / 6, shares
 
@@ -158,10 +157,7 @@ async def test_what_members_of_a_killed_node_did_not_acknowledge_goes_to_other_n
         two = await ends.enter_async_context(await trio.dial(2))
         await two.connect("two", properties=KEPT)
         await two.subscribe("$share/g/t/#", qos=2)
-        received = []
-        for _ in range(6):
-            received.append(await two.receive_message(15))
-            print(received[-1].payload)
+        received = [await two.receive_message(15) for _ in range(6)]
         assert sorted(message.payload for message in received) == [b"0", b"2", b"4", b"5", b"6", b"7"]
         await two.expect_silence()
         back = await ends.enter_async_context(await trio.dial(1))

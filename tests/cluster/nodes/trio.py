@@ -96,8 +96,7 @@ class Trio:
         """All of them at once; returns when each of them takes connections."""
         with ThreadPoolExecutor(len(numbers)) as threads:
             list(threads.map(lambda number: self.nodes[number].start(), numbers))
-        for number in numbers:
-            wait_until(lambda number=number: self._is_open(number), OPEN_S_MAX, f"node {number} to listen")  # type: ignore[misc]
+        wait_until(lambda: all(map(self._is_open, numbers)), OPEN_S_MAX, "every node to listen")
 
     def _is_open(self, number: int) -> bool:
         try:
@@ -115,12 +114,16 @@ class Trio:
     def apply(self, policy: Policy) -> None:
         """`write`, and wait until every node decides by it."""
         self.write(policy)
-        for number in range(len(self.nodes)):
-            wait_until(
-                lambda number=number: self.status(number)["policy_revision"] == policy.revision,  # type: ignore[misc]
-                APPLIED_S_MAX,
-                f"revision {policy.revision} on node {number}",
-            )
+        self.wait_for_revision(policy.revision)
+
+    def wait_for_revision(self, revision: int) -> None:
+        """Until every node decides by it."""
+        numbers = range(len(self.nodes))
+        wait_until(
+            lambda: all(self.status(number)["policy_revision"] == revision for number in numbers),
+            APPLIED_S_MAX,
+            f"revision {revision} everywhere",
+        )
 
     # What nodes say --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from mqtt_api.node_settings import RedisSettings
 from mqtt_api.store_keys import StoreKeys
 from mqtt_broker.store.ports import StoreMismatch, StoreUnavailable
 from mqtt_broker.store.redis.checks import Findings, problems
-from mqtt_broker.store.redis.clock import CORRECTED_AGAIN_S_MIN, StoreClock
+from mqtt_broker.store.redis.clock import CORRECTIONS_MAX, CORRECTIONS_S, StoreClock
 from mqtt_broker.store.redis.store import RedisStore
 from support.redis_rig import password_file, settings_for
 from support.redis_server import RedisServer, ServerOptions
@@ -191,15 +191,26 @@ def test_a_jump_is_reported_and_not_followed() -> None:
     assert clock.now() == 1_010.0
 
 
-def test_a_jump_that_others_undo_was_ours_and_is_followed() -> None:
+def test_a_jump_that_others_undo_again_and_again_was_ours_and_is_followed() -> None:
     steady = Steady()
     clock = StoreClock(steady=steady)
     clock.learn(1_000.0, clock.steady())
-    assert clock.learn(4_600.0, clock.steady()) == 3_600.0
+    for _ in range(CORRECTIONS_MAX):
+        assert clock.learn(4_600.0, clock.steady()) == 3_600.0
     assert clock.learn(4_600.0, clock.steady()) == 0.0
     assert clock.now() == 4_600.0
-    steady.time += CORRECTED_AGAIN_S_MIN
-    assert clock.learn(4_600.0 + CORRECTED_AGAIN_S_MIN - 500, clock.steady()) == -500.0
+    steady.time += CORRECTIONS_S
+    assert clock.learn(4_600.0 + CORRECTIONS_S - 500, clock.steady()) == -500.0
+
+
+def test_scripts_are_told_our_estimate_once_there_is_one() -> None:
+    steady = Steady()
+    clock = StoreClock(steady=steady)
+    assert clock.told == ""
+    clock.learn(1_000.0, clock.steady())
+    steady.time += 2.5
+    assert clock.told == "~1002.5"
+    assert StoreClock(lambda: 5.0).told == "5.0"
 
 
 def test_a_given_clock_is_told_to_scripts_and_never_goes_back() -> None:

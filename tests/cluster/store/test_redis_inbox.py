@@ -6,7 +6,7 @@ from cluster.store.cluster import Cluster, Peer, peer
 from cluster.store.servers import RedisWorld
 from mqtt_broker.session.session import QueueBounds
 from mqtt_broker.store.cluster import Backlog, Evict, Forwarded, Stored
-from mqtt_broker.store.ports import Accept, Accepted, Claimed, GroupTarget
+from mqtt_broker.store.ports import Accept, Accepted, Claimed, Duplicate, Forward, GroupTarget, Part, Target
 from mqtt_broker.store.redis import queries
 from mqtt_broker.wire.packets import Properties, Will
 from unit.mqtt_broker.store.harness import SHARED, WILL, claim, message, subscribe, to
@@ -91,11 +91,41 @@ class TestInbox(Cluster):
     async def test_members_nodes_are_woken_once_a_batch_the_own_one_too(self, near: Peer, far: Peer) -> None:
         record = await near.claim()
         await near.do(subscribe(record, SHARED))
-        group = GroupTarget(group="crew", filter="work/#", wakes=("far", "near", "gone"))
+        group = GroupTarget(group="crew", filter="work/#", wakes=("far", "near", "gone"), turn="far")
         await near.commit(*[Accept(message=message(), groups=(group,)) for _ in range(2)])
-        told = (Backlog(group="crew", filter="work/#"),)
-        assert await far.deliveries() == told
-        assert await near.deliveries() == told
+        assert await far.deliveries() == (Backlog(group="crew", filter="work/#", turns=2),)
+        assert await near.deliveries() == (Backlog(group="crew", filter="work/#", turns=0),)
+
+    async def test_a_part_that_is_sent_again_is_forwarded_to_those_who_did_not_have_it(
+        self, near: Peer, far: Peer
+    ) -> None:
+        """[D5a] Cut otherwise, by another node: who had a copy is left out, or told to who holds it in memory."""
+
+        def part(numbers: range, *heard: int, is_last: bool = False) -> Accept:
+            targets = tuple(Target(client_id=f"c{n}", incarnation=n, qos=2) for n in numbers)
+            forward = Forward(node="far", token=far.membership.token, targets=targets)
+            return Accept(
+                message=message(b"1", 2), forwards=(forward,), part=Part(token="t", is_last=is_last, heard=heard)
+            )
+
+        assert await near.do(part(range(1, 4), 10)) == Accepted()
+        assert await near.do(part(range(1, 4), 3, 10, 11)) == Accepted(heard=(3, 10))
+        assert await near.do(part(range(2, 6), is_last=True)) == Accepted()
+        told = [each.forward.targets for each in await far.deliveries() if isinstance(each, Forwarded)]
+        assert [[target.incarnation for target in targets] for targets in told] == [[1, 2, 3], [4, 5]]
+        assert await near.do(part(range(1, 2), 10)) == Accepted()  # after the last part it is another message
+        assert len(await far.deliveries()) == 1
+
+    async def test_a_retained_message_planned_when_the_subscriber_was_known_is_not_for_it(
+        self, near: Peer, far: Peer
+    ) -> None:
+        """[D7] It comes live; the queue may hold it already."""
+        a = await far.claim("a")
+        late = Accept(message=message(b"old", topic="r"), targets=(to(a),), retained_before=7)
+        await near.do(Accept(message=message(b"old", topic="r"), retain=True, position=6))
+        assert await far.do(late) == Accepted((1,))
+        await near.do(Accept(message=message(b"new", topic="r"), retain=True, position=7))
+        assert await far.do(late) == Duplicate()
 
     async def test_a_full_inbox_takes_no_copies_for_transient_sessions_and_counts_them(
         self, near: Peer, far: Peer, world: RedisWorld

@@ -7,14 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from cluster.store.servers import redis_server
-from mqtt_broker.store.cluster import Applied, Positions, SessionSubscribed
-from mqtt_broker.store.ports import StoreUnavailable, Subscribe
+from mqtt_broker.store.cluster import Applied, Change, NodeFacts, Positions, SessionSubscribed
+from mqtt_broker.store.ports import Fenced, StoreUnavailable, Subscribe
 from mqtt_broker.store.redis import connection as connections
 from mqtt_broker.store.redis.store import RedisStore
 from support.redis_rig import make_world, settings_for
 from support.redis_server import RedisServer, ServerOptions
 from support.waiting import eventually
-from unit.mqtt_broker.store.harness import SHARED, Node, join
+from unit.mqtt_broker.store.harness import SHARED, Node, join, subscribe
 
 BOTH_S_MAX = 20.0
 
@@ -25,10 +25,10 @@ class Pair:
     def __init__(self, primary: RedisServer, replica: RedisServer, near: Node, far: Node) -> None:
         self.primary, self.replica, self.near, self.far = primary, replica, near, far
 
-    async def follow(self, node: Node, feed: int, control: int = 0) -> tuple[object, ...]:
+    async def follow(self, node: Node, feed: int) -> tuple[Change, ...]:
         assert isinstance(node.store, RedisStore)
-        news = await node.store.follow(node.membership, Positions(feed=feed, control=control), 0.2)
-        return (*(change for entry in news.feed for change in entry.changes), *(c.command for c in news.control))
+        news = await node.store.follow(node.membership, Positions(feed=feed), 0.2)
+        return tuple(change for entry in news.feed for change in entry.changes)
 
 
 @pytest.fixture
@@ -93,3 +93,42 @@ async def test_an_answer_to_another_node_counts_once_it_is_safe(pair: Pair) -> N
         await pair.near.store.command(near, far.node, far.token, Applied(near.node, near.token, 1))
     with pytest.raises(StoreUnavailable, match="replicas had the write"):
         await pair.near.store.report(near, 1, (far.node,))
+
+
+async def test_a_new_primary_that_lacks_what_the_feed_told_is_a_store_that_went_back(
+    servers: tuple[RedisServer, RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without durability Replicated; and whoever wrote it died with the server. Its place in the feed is another's."""
+    monkeypatch.setattr(connections, "BACK_OFF_S_FIRST", 0.0)
+    primary, replica = servers
+    settings = settings_for(*servers)
+    make_world(primary, settings)
+    near, far = [await join(await RedisStore.open(settings), name) for name in ("near", "far")]
+    assert isinstance(near.store, RedisStore)
+    assert isinstance(far.store, RedisStore)
+    record = await near.claim("c")
+    await far.store.enter(far.membership, NodeFacts())
+    primary.wait_for_replicas(1)
+    primary.execute("CONFIG", "SET", "repl-backlog-size", "16384")
+    replica.pause()
+    primary.execute("CLIENT", "KILL", "TYPE", "replica")
+    await near.do(subscribe(record, SHARED, epoch=record.epoch))
+    assert (await far.store.follow(far.membership, Positions(feed=1), 0)).feed
+    await near.store.close()
+    primary.kill()
+    replica.resume()
+    replica.execute("REPLICAOF", "NO", "ONE")
+
+    store = far.store
+
+    async def is_fenced() -> bool:
+        try:
+            await store.renew(far.membership, NodeFacts())
+        except StoreUnavailable:
+            return False
+        except Fenced as fenced:
+            return "rolled back" in str(fenced)
+        raise AssertionError("it goes on")
+
+    assert await eventually(is_fenced, BOTH_S_MAX)
+    await far.store.close()

@@ -1,15 +1,16 @@
-"""hack/cluster: up, down, status and load-image, for a person at a terminal.
+"""hack/cluster: up, down, status, load-image and build, for a person at a terminal.
 
 What the next command needs (a path) goes to standard output, everything else to standard error.
 """
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
-from support.kube import clusters
+from support.kube import building, clusters, components
 from support.kube.place import Backend, Place, Tier
 from support.kube.problems import ClusterError
 
@@ -18,6 +19,7 @@ DEFAULT_NAME = "dev"
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half up is taken down then, too
     try:
         options.run(options)
     except ClusterError as problem:
@@ -62,6 +64,10 @@ def _status(options: argparse.Namespace) -> None:
             print(f"    {pid:>8}  {name}")
 
 
+def _build(options: argparse.Namespace) -> None:
+    building.build(components.FULL if options.tier is Tier.FULL else components.FAST)
+
+
 def _load_image(options: argparse.Namespace) -> None:
     place = Place.named(options.name)
     clusters.load_image(place, options.archive.resolve())
@@ -70,14 +76,14 @@ def _load_image(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./hack/cluster", description=__doc__.partition("\n")[0])
-    verbs = parser.add_subparsers(required=True, metavar="up|down|status|load-image")
+    verbs = parser.add_subparsers(required=True, metavar="up|down|status|load-image|build")
 
     up = verbs.add_parser("up", help="start a cluster and print the path of its kubeconfig")
-    tiers = up.add_mutually_exclusive_group()
-    tiers.add_argument("--fast", dest="tier", action="store_const", const=Tier.FAST, help="no node: an API server")
-    tiers.add_argument("--full", dest="tier", action="store_const", const=Tier.FULL, help="with a node (the default)")
     up.add_argument("--backend", type=Backend, choices=list(Backend), help="default: kind where it is there")
-    up.set_defaults(run=_up, tier=Tier.FULL)
+    up.set_defaults(run=_up)
+
+    build = verbs.add_parser("build", help="build now what `up` with plain processes would build first")
+    build.set_defaults(run=_build)
 
     down = verbs.add_parser("down", help="end a cluster and take everything of it away")
     down.add_argument("--all", action="store_true", help="every cluster of this tree")
@@ -91,6 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("archive", type=Path, metavar="FILE.tar")
     load.set_defaults(run=_load_image)
 
+    for verb in (up, build):
+        tiers = verb.add_mutually_exclusive_group()
+        tiers.add_argument("--fast", dest="tier", action="store_const", const=Tier.FAST, help="no node: an API server")
+        tiers.add_argument("--full", dest="tier", action="store_const", const=Tier.FULL, help="with a node (default)")
+        verb.set_defaults(tier=Tier.FULL)
     for verb in (up, down, load):
         verb.add_argument("--name", default=DEFAULT_NAME, help=f"which cluster (default: {DEFAULT_NAME})")
     return parser

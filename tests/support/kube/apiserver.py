@@ -19,6 +19,7 @@ def start(plan: Plan, tier: Tier) -> None:
         plan.program("kube-apiserver"),
         f"--bind-address={plan.address}",
         f"--secure-port={plan.port}",
+        f"--external-hostname={plan.address}",
         f"--service-cluster-ip-range={plan.network.services}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
@@ -46,11 +47,10 @@ def _trust(plan: Plan) -> list[str]:
 
 
 def _tokens(plan: Plan) -> list[str]:
-    key = plan.authority.bare_key("service-accounts")
     return [
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-        f"--service-account-key-file={key}",
-        f"--service-account-signing-key-file={key}",
+        f"--service-account-signing-key-file={plan.authority.token_key()}",
+        f"--service-account-key-file={plan.authority.token_check}",
     ]
 
 

@@ -97,7 +97,11 @@ def _run_go(module: Module, programs: Sequence[str], arguments: Sequence[str]) -
         errors="replace",
     ) as process:
         assert process.stderr is not None
-        said = _show_progress(process.stderr)
+        try:
+            said = _show_progress(process.stderr)
+        except BaseException:
+            process.terminate()
+            raise
     if process.returncode:
         raise ClusterError(f"{what} could not be built:\n" + "\n".join(said))
 

@@ -59,12 +59,19 @@ class Authority:
         usage = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         return self._issue(file or user, _subject(user, groups), usage, [_general_name(name) for name in names])
 
-    def bare_key(self, file: str) -> Path:
-        """A key without a certificate, for signing tokens."""
-        path = self._paths(file).key
+    def token_key(self) -> Path:
+        """The key that tokens of service accounts are signed with; `token_check` is its public half."""
+        path = self._paths("service-accounts").key
         if not path.exists():
-            _write_key(path, ec.generate_private_key(ec.SECP256R1()))
+            key = ec.generate_private_key(ec.SECP256R1())
+            _write_key(path, key)
+            public = serialization.PublicFormat.SubjectPublicKeyInfo
+            self.token_check.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, public))
         return path
+
+    @property
+    def token_check(self) -> Path:
+        return self.folder / "service-accounts.pub"
 
     def _issue(
         self, file: str, subject: x509.Name, usage: list[x509.ObjectIdentifier], names: list[x509.GeneralName]

@@ -30,7 +30,7 @@ def start(plan: Plan, tier: Tier) -> None:
             f"--kubeconfig={config}",
             f"--controllers={'*' if tier is Tier.FULL else ','.join(WITHOUT_NODE)}",
             f"--root-ca-file={ca.certificate}",
-            f"--service-account-private-key-file={plan.authority.bare_key('service-accounts')}",
+            f"--service-account-private-key-file={plan.authority.token_key()}",
             f"--cluster-signing-cert-file={ca.certificate}",
             f"--cluster-signing-key-file={ca.key}",
             "--use-service-account-credentials",

@@ -46,8 +46,6 @@ def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, 
     if will_due_at is not None and planned_stop:
         will_due_at = max(will_due_at, now + hub.settings.drain.will_grace_s)
     taken_from = outlet.groups_taken_from
-    if taken_from or session.has_shared:
-        hub.pump.submit(Return(client_id=session.client_id, epoch=session.epoch))
     detach = Detach(
         client_id=session.client_id,
         epoch=session.epoch,
@@ -56,8 +54,11 @@ def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, 
         sent_up_to=outlet.sent_up_to,
     )
     hub.pump.submit(detach, lambda _: hub.due_changed.set())
+    if taken_from or session.has_shared:  # after the mark says what was really sent: that alone stays [MQTT-4.8.2-4]
+        hub.pump.submit(Return(client_id=session.client_id, epoch=session.epoch))
     if not session.outlives_connection or (hub.peers.follow_feed and not session.subscriptions):
         hub.forget(session)
+    hub.release_rights(session)
     groups.redeliver(hub, orphans)
     _wake_groups(hub, taken_from)
     if will_due_at is not None and session.will is not None and will_due_at <= now:
@@ -82,7 +83,7 @@ def fire(hub: Hub, owner: LiveSession | SessionRecord, will: Will) -> None:
     message = from_will(will, facts, hub.store_now(), hub.settings.mqtt.message_expiry_s_max)
     decision = hub.rights_of(facts).may_publish(will.topic, will.qos, will.retain)
     if decision.allowed:
-        accept_message(hub, message, fires_will_of=origin)  # [MQTT-3.1.2-8]
+        accept_message(hub, message, fires_will_of=origin, will_epoch=owner.epoch)  # [MQTT-3.1.2-8]
         return
     hub.counters.denials += 1
     audit.denied(

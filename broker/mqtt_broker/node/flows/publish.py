@@ -10,9 +10,10 @@ from mqtt_api.policy import Decision
 from mqtt_api.topics import TopicError, validate_topic_name
 from mqtt_broker.auth import audit
 from mqtt_broker.node import spread
-from mqtt_broker.node.accepting import accept_of, hand_over, redeem
+from mqtt_broker.node.accepting import accept_of, hand_over, redeem, relax
 from mqtt_broker.node.counters import DropReason
 from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.outlet import Outlet
 from mqtt_broker.routing.delivery import Plan
 from mqtt_broker.session.message import Message, from_publish, has_its_format
 from mqtt_broker.store.ports import Accept, Accepted, Duplicate, Marker, Rejected, Result, Stale
@@ -71,7 +72,8 @@ def _publish(client: "ClientConnection", packet: Publish) -> None:
     if plan is None:
         _spread(client, packet, message, marker)
         return
-    accept = accept_of(hub, message, plan, marker, promises_room=True)
+    outlets: list[Outlet | None] = []
+    accept = accept_of(hub, message, plan, marker, outlets=outlets)
     reason = ReasonCode.SUCCESS if plan.receivers or plan.groups else ReasonCode.NO_MATCHING_SUBSCRIBERS
     decisions = hub.decisions
     if accept is None:
@@ -81,16 +83,18 @@ def _publish(client: "ClientConnection", packet: Publish) -> None:
     else:
         client.order.commit(
             accept,
-            lambda r: _stored(client, packet, message, plan, accept, r, decisions, reason),
+            lambda r: _stored(client, packet, message, plan, accept, outlets, r, decisions, reason),
             size=message.size,
         )
 
 
-def accept_message(hub: Hub, message: Message, fires_will_of: tuple[str, int] | None = None) -> None:
+def accept_message(
+    hub: Hub, message: Message, fires_will_of: tuple[str, int] | None = None, will_epoch: int = 0
+) -> None:
     """Publish a message that has no connection to answer: a will. Authorized by the caller."""
     plan = hub.plan(message)
     if plan is None:
-        spread.start(hub, message, None, fires_will_of)
+        spread.start(hub, message, None, fires_will_of, will_epoch=will_epoch)
         return
     accept = accept_of(hub, message, plan, None, fires_will_of)
     decisions = hub.decisions
@@ -196,12 +200,13 @@ def _stored(
     message: Message,
     plan: Plan,
     accept: Accept,
+    outlets: list[Outlet | None],
     result: Result,
     decisions: int,
     reason: ReasonCode,
 ) -> None:
     client.hub.retained_under_way -= message.retain
-    redeem(client.hub, accept, result)
+    redeem(outlets, accept, result)
     match result:
         case Accepted():
             _accepted(client, packet, message, plan, result, decisions, reason, accept)
@@ -216,6 +221,7 @@ def _stored(
             client.close_stale()
         case _:
             raise AssertionError(f"a store answered an Accept with {result!r}")
+    relax(outlets)
 
 
 def _accepted(

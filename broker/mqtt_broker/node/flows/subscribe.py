@@ -136,6 +136,7 @@ def _subscribed(
                     incarnation=session.incarnation,
                     epoch=session.epoch,
                     subscriptions=(current,),
+                    only_known=True,  # an UNSUBSCRIBE may be on its way behind what was just written
                 )
             )
         if not hub.peers.follow_feed:

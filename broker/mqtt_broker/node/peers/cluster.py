@@ -126,8 +126,8 @@ class Cluster:
     def is_in_touch(self) -> bool:
         return self._keeper.answers
 
-    def announce(self) -> None:
-        self._keeper.announce()
+    async def announce(self) -> None:
+        await self._keeper.announce()
 
     def in_force(self, result: Result, call: Call) -> None:
         position = result.position if isinstance(result, Done) else 0
@@ -323,7 +323,7 @@ class Cluster:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             self._handover.forget_old(self._hub.loop.time())
-            with contextlib.suppress(StoreUnavailable):
+            with contextlib.suppress(StoreError):  # the keeper tells
                 dropped = await self._store.inbox_dropped(self._membership)
                 self._hub.drop("inbox", dropped - self._inbox_dropped)
                 self._inbox_dropped = dropped
@@ -484,7 +484,9 @@ class Cluster:
         """Let go of a session that was claimed elsewhere: its DISCONNECT is the last it hears of us [MQTT-3.1.4-3]."""
         self._handover.evicted(evict.client_id, evict.epoch, self._hub.loop.time())
         client = self._hub.connections.get(evict.client_id)
-        if client is not None and client.session.epoch <= evict.epoch:
+        if client is not None and client.session.epoch > evict.epoch:
+            client = None  # it came back here since
+        if client is not None:
             client.close_stale()
         task = self._hub.loop.create_task(self._confirm(evict, client), name="evicted")
         self._orders.add(task)

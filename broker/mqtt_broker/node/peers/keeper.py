@@ -16,7 +16,7 @@ from mqtt_api.node_settings import RedisSettings
 from mqtt_broker.node.clock import boottime
 from mqtt_broker.node.peers.lease import RENEW_S, Tenure, Watch
 from mqtt_broker.store.cluster import ClusterStore, Lease, NodeFacts
-from mqtt_broker.store.ports import Fenced, Membership, StoreError, StoreUnavailable
+from mqtt_broker.store.ports import Membership, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from mqtt_broker.node.hub import Hub
@@ -25,6 +25,7 @@ log = logging.getLogger("mqtt_broker.cluster")
 
 RETRY_S = 0.2
 REAP_AT_ONCE = 200  # sessions of a lost node in one call of the store: a few milliseconds
+ANNOUNCE_S_MAX = 0.5  # it is a courtesy: who leaves does not wait long for it
 LOOK_S_MIN = 0.05  # at the end of a lease
 
 
@@ -51,8 +52,10 @@ class LeaseKeeper:
         self._is_elder = is_elder
         self._tenure = Tenure(settings.lease_s)
         self._watch = Watch(settings.lease_s)
+        self._connected = 0
         self._seen = asyncio.Event()
         self._news = asyncio.Event()
+        self._to_tell: list[asyncio.Future[None]] = []
         self._frozen_since: float | None = None
         self._has_given_up = False
         self.leases: tuple[Lease, ...] = ()
@@ -74,9 +77,17 @@ class LeaseKeeper:
         """The feed says that this one is gone: no client is sent there any more."""
         self.leases = tuple(lease for lease in self.leases if (lease.node, lease.token) != (node, token))
 
-    def announce(self) -> None:
-        """What the others are told of this node has changed: renew now."""
+    async def announce(self) -> None:
+        """What the others are told of this node has changed: renew now, and learn what they say of themselves.
+
+        Returns when that is done, or after ANNOUNCE_S_MAX.
+        """
+        told: asyncio.Future[None] = self._hub.loop.create_future()
+        self._to_tell.append(told)
         self._news.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANNOUNCE_S_MAX):
+                await told
 
     # The own lease ---------------------------------------------------------------------------------------------------
 
@@ -88,6 +99,7 @@ class LeaseKeeper:
         """Renew for ever; returns when this node is fenced."""
         while True:
             self._news.clear()
+            to_tell = list(self._to_tell)
             try:
                 await self._renew()
             except StoreUnavailable as problem:
@@ -100,6 +112,10 @@ class LeaseKeeper:
                 return
             self._note_back()
             self._seen.set()
+            for told in to_tell:
+                self._to_tell.remove(told)
+                if not told.done():
+                    told.set_result(None)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_S):
                     await self._news.wait()
@@ -107,6 +123,9 @@ class LeaseKeeper:
     async def _renew(self) -> None:
         sent_at = boottime()
         self.leases = await self._store.renew(self._membership, self._facts())
+        if self._store.connected != self._connected:
+            self._connected = self._store.connected
+            self._watch.interrupted()
         self.renewal_s = boottime() - sent_at
         self._tenure.renewed(sent_at)
         self._hub.lease_ends_at = self._tenure.ends_at
@@ -173,7 +192,7 @@ class LeaseKeeper:
         while True:
             await self._seen.wait()
             self._seen.clear()
-            with contextlib.suppress(StoreUnavailable, Fenced):  # the next renewal tells
+            with contextlib.suppress(StoreError):  # the next renewal tells
                 await self._look_after()
 
     async def _look_after(self) -> None:

@@ -24,14 +24,14 @@ class Tenure:
 
 
 class Watch:
-    """The leases of the others: who stands still for `lease_s`, while the store answered throughout, may be fenced."""
+    """The leases of the others: who stood still for `lease_s`, seen over one connection to the store, may be fenced."""
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
         self._seen: dict[tuple[str, int], tuple[int, float]] = {}
 
     def interrupted(self) -> None:
-        """The store did not answer: nobody could renew, so nobody's silence counts."""
+        """The store did not answer, or another server does: nobody's silence until now counts."""
         self._seen.clear()
 
     def overdue(self, leases: Iterable[Lease], now: float) -> list[Lease]:

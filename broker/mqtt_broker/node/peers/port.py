@@ -35,7 +35,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class Peers(Protocol):
-    """The other nodes. All methods but `settled` return at once."""
+    """The other nodes. All methods but `settled` and `announce` return at once."""
 
     @property
     def follow_feed(self) -> bool:
@@ -57,8 +57,8 @@ class Peers(Protocol):
         """False while the store does not answer what this node asks it all the time."""
         ...
 
-    def announce(self) -> None:
-        """Tell the others now what they are told of this node now and then."""
+    async def announce(self) -> None:
+        """Tell the others now what they are told of this node now and then, and learn the same of them."""
         ...
 
     def in_force(self, result: Result, call: Call, /) -> None:
@@ -133,7 +133,7 @@ class Alone:
     is_elder = True
     is_in_touch = True
 
-    def announce(self) -> None:
+    async def announce(self) -> None:
         """Nobody is there to be told."""
 
     def in_force(self, _: Result, call: Call) -> None:
@@ -145,7 +145,7 @@ class Alone:
     def when_settled(self, _: Claimed, call: Call) -> None:
         call()
 
-    def is_evicted(self, client_id: str, epoch: int) -> bool:
+    def is_evicted(self, _client_id: str, _epoch: int) -> bool:
         return False
 
     async def settled(self, _: Claimed) -> bool:

@@ -48,4 +48,6 @@ class Posting:
             await self._store.post(self._membership, lot)
         except StoreError as problem:
             log.debug("QoS 0 for other nodes is dropped: %s", problem)
-            self._on_drop(sum(len(post.forward.targets) for post in lot))
+            # What waits is as old as the question that got no answer: newer messages of its publishers may overtake it.
+            lost, self._waiting = [*lot, *self._waiting], []
+            self._on_drop(sum(len(post.forward.targets) for post in lost))

@@ -24,12 +24,14 @@ async def may_take(store: ClusterStore, node: str, lease_s: float, stopped: asyn
     Returns at once if the holder lives and is in touch: to take its name ends it there and then. And when `stopped`.
     Raises StoreError.
     """
-    watch, first = Watch(lease_s), await store.standing(node)
+    watch, first, connected = Watch(lease_s), await store.standing(node), store.connected
     lease = first
     while lease is not None and first is not None and not stopped.is_set():
         if (lease.token, lease.renewals) != (first.token, first.renewals):
             log.warning("another process runs as %s: it ends now", node, extra={"event": "node.replaces"})
             return
+        if store.connected != connected:
+            watch, connected = Watch(lease_s), store.connected
         if watch.overdue([lease], time.monotonic()):
             return
         if lease is first:

@@ -4,11 +4,13 @@ Knows how to carry the time on between two readings, and when a reading cannot b
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 JUMP_S_MIN = 1.0  # what the server's clock and ours may differ by from one reading to the next: more is a jump
 GOOD_READING_S_MAX = 0.1  # an answer that took longer does not replace what is known better
-CORRECTED_AGAIN_S_MIN = 60.0  # a jump seen again so soon after it was corrected is ours, not the server's
+CORRECTIONS_S = 60.0  # within this time
+CORRECTIONS_MAX = 3  # so many jumps are corrected: more, and it is our clock that is odd
 
 
 def boottime() -> float:
@@ -24,13 +26,18 @@ class StoreClock:
         self._steady = steady
         self._ahead: float | None = None  # of the steady clock
         self._uncertain_s = 0.0  # how much `_ahead` may be wrong
-        self._corrected_at = -CORRECTED_AGAIN_S_MIN
+        self._corrected_at: deque[float] = deque(maxlen=CORRECTIONS_MAX)
         self._latest = 0.0
 
     @property
     def given(self) -> str:
-        """What a script is told of the time: "" = ask the server."""
+        """What a script is told of the time that tells us the server's: "" = ask the server."""
         return "" if self._given is None else repr(self.now())
+
+    @property
+    def told(self) -> str:
+        """What any other script is told: the server's time counts, unless it is far from our estimate ("~" before it)."""
+        return f"~{self.now()!r}" if self._given is None and self._ahead is not None else self.given
 
     def now(self) -> float:
         """Seconds since the epoch; never goes back."""
@@ -60,8 +67,8 @@ class StoreClock:
             if self._ahead is None or uncertain_s <= max(self._uncertain_s, GOOD_READING_S_MAX):
                 self._ahead, self._uncertain_s = ahead, uncertain_s
             return 0.0
-        if now - self._corrected_at < CORRECTED_AGAIN_S_MIN:
+        if len(self._corrected_at) == CORRECTIONS_MAX and now - self._corrected_at[0] < CORRECTIONS_S:
             self._ahead, self._uncertain_s = ahead, uncertain_s
             return 0.0
-        self._corrected_at = now
+        self._corrected_at.append(now)
         return jump

@@ -53,6 +53,7 @@ class Connection:
         self._problem = ""
         self._kind: type[StoreError] = StoreUnavailable
         self._closed = False
+        self.opened = 0  # how often
 
     async def call(
         self,
@@ -155,9 +156,9 @@ class Connection:
 
     @staticmethod
     def _check_replicas(replies: list[Reply], wanted: int) -> None:
-        if any(isinstance(reply, hiredis.ReplyError) for reply in replies):
+        *answers, have = replies
+        if any(isinstance(answer, hiredis.ReplyError) for answer in answers):
             return  # the refusal says more
-        have = replies[-1]
         if not isinstance(have, int) or have < wanted:
             raise StoreUnavailable(f"{have} of {wanted} replicas had the write within {WAIT_S_MAX:g} s")
 
@@ -195,6 +196,7 @@ class Connection:
         except StoreError as problem:
             self._failed(None, str(problem), type(problem))
             raise
+        self.opened += 1
         if self._problem:
             log.info("the store is back: %s", wire.address)
             self._problem = ""

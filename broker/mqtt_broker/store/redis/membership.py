@@ -17,6 +17,9 @@ from mqtt_broker.store.redis.wire import Reply
 FEED_KEPT = 10_000  # entries that stay although everybody has applied them: a node that starts reads its snapshot first
 FEED_MAX = 200_000  # entries at most, some 100 MB: a node that is further behind joins anew
 
+FEED_BYTES_KEPT = 64 * 1024 * 1024  # instead, where these are fewer: topic filters may be long
+FEED_BYTES_MAX = 512 * 1024 * 1024
+
 _ALWAYS = "allow-oom"  # a store without room must not cost a node its lease
 _LIBRARY = ("names", "streams", "nodes")
 _JOIN = script("join", *_LIBRARY, "join", flags=_ALWAYS)
@@ -71,7 +74,8 @@ async def leave(connection: Connection, membership: Membership) -> None:
 async def renew(connection: Connection, clock: StoreClock, membership: Membership, facts: NodeFacts) -> Renewed:
     """One more renewal. The feed is trimmed on the way, below what every lease holder has applied."""
     own = (membership.node, membership.token)
-    args = (clock.given, *own, facts.applied, _encode_facts(facts), FEED_KEPT, FEED_MAX)
+    bounds = (FEED_KEPT, FEED_MAX, FEED_BYTES_KEPT, FEED_BYTES_MAX)
+    args = (clock.given, *own, facts.applied, _encode_facts(facts), *bounds)
     reply = await connection.call(_RENEW, args, writes=True)
     try:
         time, offset, leases = reply

@@ -219,7 +219,7 @@ def _subscribe(operation: Subscribe, blobs: _Blobs) -> tuple[object, ...]:
     items: list[str | int] = []
     for subscription in operation.subscriptions:
         items += (subscription.filter, subscription.group or "", blobs.add(encode(subscription)))
-    return (8, operation.client_id, operation.incarnation, _or_false(operation.epoch), items)
+    return (8, operation.client_id, operation.incarnation, _or_false(operation.epoch), items, int(operation.only_known))
 
 
 def _unsubscribe(operation: Unsubscribe, _: _Blobs) -> tuple[object, ...]:

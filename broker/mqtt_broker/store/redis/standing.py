@@ -27,12 +27,13 @@ class _Told(Struct, frozen=True):
     world_generation: int
     generation: int
     ordinals: int
+    feed_end: int
     token: int | None
     number: int
 
 
 class Standing:
-    """What this node was told and knows for certain. `join` and `confirmed` keep it up to date."""
+    """What this node was told and knows for certain. `join`, `confirmed` and `read_feed` keep it up to date."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
@@ -41,6 +42,7 @@ class Standing:
         self._membership: Membership | None = None
         self._generation = 0
         self._number = 0
+        self._feed = 0
 
     @property
     def node(self) -> str:
@@ -52,15 +54,19 @@ class Standing:
         self._world, self._membership = world, None
 
     def joined(self, membership: Membership, generation: int) -> None:
-        self._membership, self._generation, self._number = membership, generation, 0
+        self._membership, self._generation, self._number, self._feed = membership, generation, 0, 0
 
     def confirmed(self, number: int) -> None:
         """The store has said that it holds this batch."""
         self._number = number
 
+    def read_feed(self, position: int) -> None:
+        """The feed told this node of an entry at this position."""
+        self._feed = position
+
     async def check(self, wire: Wire) -> None:
         """Raises StoreMismatch if the server is not this node's store, or not fit; Fenced if this node is out of it."""
-        number = self._number  # what is confirmed while the server answers cannot be held against it
+        number, feed = self._number, self._feed  # what comes while the server answers cannot be held against it
         await check_server(wire, self._settings, CHECK_S_MAX)
         if self._world is None:
             return
@@ -72,7 +78,7 @@ class Standing:
             raise Fenced(
                 f"the store was rolled back: generation {told.generation} began, this node knew another future"
             )
-        if _is_older(told, self._membership.token, number):
+        if _is_older(told, self._membership.token, number, feed):
             await self._begin_generation(wire, told)
         if told.token != self._membership.token:
             raise Fenced(f"the token {self._membership.token} of node {self._membership.node} is over")
@@ -87,7 +93,7 @@ class Standing:
         data = self._keys.data
         replies = await wire.ask(
             ("HMGET", self._keys.world, "id", "generation"),
-            ("MGET", f"{data}generation", f"{data}ordinals"),
+            ("MGET", f"{data}generation", f"{data}ordinals", f"{self._keys.feed}_end"),
             ("HMGET", f"{data}node:{self.node}", "token", "number"),
             timeout_s=CHECK_S_MAX,
         )
@@ -107,19 +113,20 @@ class Standing:
         if not isinstance(generation, bytes):
             raise StoreUnavailable(f"the store was rolled back, and does not begin a new generation: {generation}")
         raise Fenced(
-            f"the store was rolled back: batch {self._number} of this node is gone; generation {generation.decode()}"
-            " waits for the operator to accept it"
+            f"the store was rolled back: batch {self._number} of this node is gone, or entry {self._feed} of the feed;"
+            f" generation {generation.decode()} waits for the operator to accept it"
         )
 
 
 def _told(replies: list[Reply]) -> _Told:
     try:
-        (world, world_generation), (generation, ordinals), (token, number) = replies
+        (world, world_generation), (generation, ordinals, feed_end), (token, number) = replies
         return _Told(
             world=None if world is None else world.decode(),
             world_generation=int(world_generation or 0),
             generation=int(generation or 0),
             ordinals=int(ordinals or 0),
+            feed_end=int(feed_end or 0),
             token=None if token is None else int(token),
             number=int(number or 0),
         )
@@ -127,8 +134,8 @@ def _told(replies: list[Reply]) -> _Told:
         raise StoreUnavailable(f"the store's own state is not understood: {problem}") from problem
 
 
-def _is_older(told: _Told, token: int, number: int) -> bool:
+def _is_older(told: _Told, token: int, number: int, feed: int) -> bool:
     """True if the server does not hold what this node knows it held: numbers only grow, and a node's hash stays."""
-    if told.token is None or told.ordinals < token:
+    if told.token is None or told.ordinals < token or told.feed_end < feed:
         return True
     return told.token == token and told.number < number

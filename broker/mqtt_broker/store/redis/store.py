@@ -83,9 +83,13 @@ class RedisStore:
         joined = await members.join(self._lease, self._clock, self._keys, node, world)
         self._standing.joined(joined.membership, joined.generation)
         self._clock.learn(joined.store_time, asked_at)
-        while await queries.release(self._commits, self._clock.given, joined.membership, RELEASED_AT_ONCE):
+        while await queries.release(self._commits, self._clock.told, joined.membership, RELEASED_AT_ONCE):
             pass
         return joined.membership
+
+    @property
+    def connected(self) -> int:
+        return self._lease.opened
 
     async def standing(self, node: str) -> Lease | None:
         return await members.standing(self._lease, self._keys, node)
@@ -111,18 +115,18 @@ class RedisStore:
         return await members.fence(self._lease, membership, lease)
 
     async def reap(self, membership: Membership, sessions_max: int) -> int:
-        return await queries.reap(self._commits, self._clock.given, membership, sessions_max)
+        return await queries.reap(self._commits, self._clock.told, membership, sessions_max)
 
     # Writing and reading ---------------------------------------------------------------------------------------------
 
     async def commit(self, membership: Membership, number: int, operations: Sequence[Operation]) -> tuple[Result, ...]:
         bytes_max = self._settings.inbox_bytes_max
-        results = await commits.commit(self._commits, self._clock.given, membership, number, operations, bytes_max)
+        results = await commits.commit(self._commits, self._clock.told, membership, number, operations, bytes_max)
         self._standing.confirmed(number)
         return results
 
     async def load(self) -> Snapshot:
-        return await queries.load(self._reads, self._clock.given)
+        return await queries.load(self._reads, self._clock.told)
 
     async def read_queue(
         self, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int
@@ -130,13 +134,13 @@ class RedisStore:
         return await queries.read_queue(self._reads, client_id, incarnation, after, messages_max, bytes_max)
 
     async def read_retained(self, topics: Sequence[str]) -> tuple[RetainedMessage, ...]:
-        return await queries.read_retained(self._reads, self._clock.given, topics)
+        return await queries.read_retained(self._reads, self._clock.told, topics)
 
     async def kept(self) -> Kept:
         return await queries.kept(self._reads)
 
     async def due(self) -> Due:
-        return await queries.due(self._commits, self._clock.given, self._standing.node)
+        return await queries.due(self._commits, self._clock.told, self._standing.node)
 
     async def read_policy(self, known_revision: int) -> bytes | None:
         return await self._policy.read(self._reads, known_revision)
@@ -144,10 +148,13 @@ class RedisStore:
     # Among nodes -----------------------------------------------------------------------------------------------------
 
     async def follow(self, membership: Membership, positions: Positions, wait_s: float) -> News:
-        return await streams.follow(self._follow, self._keys, membership, positions, wait_s)
+        news = await streams.follow(self._follow, self._keys, membership, positions, wait_s)
+        if news.feed:
+            self._standing.read_feed(news.feed[-1].position)
+        return news
 
     async def post(self, membership: Membership, posts: Sequence[Post]) -> None:
-        await streams.post(self._reads, membership, posts, self._settings.inbox_bytes_max)
+        await streams.post(self._reads, self._clock.told, membership, posts, self._settings.inbox_bytes_max)
 
     async def command(self, membership: Membership, node: str, token: int, command: Command) -> None:
         await streams.command(self._reads, membership, node, token, command)

@@ -40,7 +40,7 @@ from mqtt_broker.store.cluster import (
     Stored,
 )
 from mqtt_broker.store.encoding import decode_details, decode_subscription, encode
-from mqtt_broker.store.ports import Forward, Membership, StoreMismatch
+from mqtt_broker.store.ports import Forward, Membership, StoreMismatch, StoreUnavailable
 from mqtt_broker.store.redis.connection import CALL_S_MAX, Connection
 from mqtt_broker.store.redis.entries import body, decode_body, decode_entry
 from mqtt_broker.store.redis.script import script
@@ -303,19 +303,29 @@ def _control_id(position: int) -> str:
 # Tell others ---------------------------------------------------------------------------------------------------------
 
 
-async def post(connection: Connection, membership: Membership, posts: Sequence[Post], inbox_bytes_max: int) -> None:
-    """Append to inboxes; `inbox_bytes_max` bounds each, and counts for whoever is over it there."""
-    head: tuple[Argument, ...] = (membership.node, membership.token, inbox_bytes_max)
+async def post(
+    connection: Connection, told: str, membership: Membership, posts: Sequence[Post], inbox_bytes_max: int
+) -> None:
+    """Append to inboxes; `inbox_bytes_max` bounds each, and counts for whoever is over it there.
+
+    `told`: see StoreClock. Raises StoreUnavailable also if the call was so long on its way that nothing was appended.
+    """
+    head: tuple[Argument, ...] = (told, membership.node, membership.token, inbox_bytes_max)
     args, size = list(head), 0
     for one in posts:
         message, forward = body(one.message), encode(one.forward)
         if size and size + len(message) + len(forward) > POST_BYTES_PER_CALL_MAX:
-            await connection.call(_POST, args)
+            await _post(connection, args)
             args, size = list(head), 0
         args += (one.forward.node, one.forward.token, message, forward)
         size += len(message) + len(forward)
     if size:
-        await connection.call(_POST, args)
+        await _post(connection, args)
+
+
+async def _post(connection: Connection, args: list[Argument]) -> None:
+    if await connection.call(_POST, args) == 0:
+        raise StoreUnavailable("it took the store too long to take what is only worth something at once")
 
 
 async def command(connection: Connection, membership: Membership, node: str, token: int, order: Command) -> None:

@@ -149,6 +149,23 @@ def test_a_change_elsewhere_leaves_most_versions_alone() -> None:
     assert unchanged > 90
 
 
+def test_one_filter_of_several_clients_keeps_each_of_them_until_it_goes() -> None:
+    """One holder, several, one again, none: in a dictionary of exact filters and in the trie alike."""
+    for topic_filter in ("a/b", "a/+", "a/#"):
+        tree = SubscriptionTree()
+        for client_id in ("one", "two", "three"):
+            tree.add(client_id, Subscription(filter=topic_filter))
+        tree.add("two", Subscription(filter=topic_filter, qos=1))
+        assert [(name, s.qos) for name, s in tree.match("a/b")] == [("one", 0), ("two", 1), ("three", 0)]
+        for client_id in ("one", "three", "two"):
+            assert tree.remove(client_id, (topic_filter, None))
+            assert not tree.remove(client_id, (topic_filter, None))
+            assert client_id not in matching(tree, "a/b")
+        assert len(tree) == 0
+        tree.add("one", Subscription(filter=topic_filter))
+        assert matching(tree, "a/b") == {"one"}
+
+
 LEVELS = st.sampled_from(["a", "b", "", "$x"])
 TOPICS = st.lists(LEVELS, min_size=1, max_size=4).map("/".join).filter(bool)
 
@@ -172,3 +189,24 @@ def test_the_tree_agrees_with_the_definition_of_matching(filters: list[str], dat
     assert len(tree) == len(left)
     found = [client_id for client_id, _ in tree.match(topic)]
     assert sorted(found) == sorted(topic_filter for topic_filter in left if matches(topic_filter, topic))
+
+
+CHANGES = st.lists(st.tuples(st.booleans(), st.sampled_from("xyz"), topic_filters(), st.sampled_from([None, "g"])))
+
+
+@given(CHANGES, TOPICS)
+def test_the_tree_agrees_with_a_list_of_what_came_and_went(
+    changes: list[tuple[bool, str, str, str | None]], topic: str
+) -> None:
+    tree, held = SubscriptionTree(), set[tuple[str, str, str | None]]()
+    for is_new, client_id, topic_filter, group in changes:
+        if is_new:
+            tree.add(client_id, Subscription(filter=topic_filter, group=group))
+            held.add((client_id, topic_filter, group))
+        else:
+            known = (client_id, topic_filter, group) in held
+            assert tree.remove(client_id, (topic_filter, group)) is known
+            held.discard((client_id, topic_filter, group))
+    assert len(tree) == len(held)
+    found = sorted((client_id, s.filter, s.group or "") for client_id, s in tree.match(topic))
+    assert found == sorted((c, f, g or "") for c, f, g in held if matches(f, topic))

@@ -56,6 +56,15 @@ class ClaimsContract(Joined):
         assert result.record.subscriptions == (kept,)
         assert (result.record.sent_up_to, result.record.inbound_qos2) == (1, (7,))
 
+    async def test_the_mark_that_a_claim_gives_is_not_ahead_of_what_there_is(self, node: Node) -> None:
+        """[MQTT-3.3.1-1] Written ahead of a window: what is appended after the claim was not sent yet."""
+        record = await node.claim()
+        await node.publish(record, b"1")
+        await node.do(mark(record, 100))
+        result = await node.do(claim())
+        assert isinstance(result, Claimed)
+        assert result.record.sent_up_to == 1
+
     async def test_a_claim_replaces_what_connect_says(self, node: Node) -> None:
         await node.claim(will=WILL)
         newer = Facts(client_id="a", username="user", attributes={"site": "south"})

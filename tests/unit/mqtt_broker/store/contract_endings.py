@@ -11,6 +11,7 @@ from mqtt_broker.store.ports import (
     Duplicate,
     End,
     Stale,
+    Target,
 )
 from mqtt_broker.wire.packets import Properties, Will
 from unit.mqtt_broker.store.harness import (
@@ -203,6 +204,18 @@ class EndingsContract(Joined):
         assert [due_will.record.client_id for due_will in due.wills] == ["transient with will"]
 
     # Retained messages ------------------------------------------------------------------------------------------------
+
+    async def test_a_retained_message_goes_to_a_new_subscriber_only_while_it_is_kept(self, node: Node) -> None:
+        """What replaced or deleted it meanwhile stands in the queue already: never the old one after the new one."""
+        record = await node.claim()
+        target = Target(client_id="a", incarnation=record.incarnation, qos=1, retain=True)
+        late = Accept(message=message(b"old", topic="r"), targets=(target,), retained_before=7)
+        assert await node.do(late) == Duplicate()
+        await node.do(Accept(message=message(b"old", topic="r"), retain=True))
+        assert isinstance(await node.do(late), Accepted)
+        await node.do(Accept(message=message(b"", topic="r"), retain=True))
+        assert await node.do(late) == Duplicate()
+        assert await node.payloads(record) == [b"old"]
 
     async def test_a_retained_message_is_kept_replaced_and_deleted(self, node: Node) -> None:
         """[MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7] [3.1.1 MQTT-3.3.1-5] [3.1.1 MQTT-3.3.1-10]

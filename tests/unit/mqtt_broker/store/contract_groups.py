@@ -1,10 +1,13 @@
 """Subscriptions, and the queues of shared ones."""
 
 import pytest
+from msgspec.structs import replace
 
 from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.ports import (
+    Accept,
     Accepted,
+    GroupTarget,
     Operation,
     Rejected,
     Stale,
@@ -24,6 +27,7 @@ from unit.mqtt_broker.store.harness import (
     give_back,
     join,
     mark,
+    message,
     strict,
     subscribe,
     take,
@@ -57,6 +61,22 @@ class GroupsContract(Joined):
         muted = Subscription(filter="f", muted=True)
         assert existed(await node.do(subscribe(record, muted))) == (True,)
         assert (await node.record()).subscriptions == (muted,)
+
+    @pytest.mark.parametrize("group", [None, "g"])
+    async def test_what_is_only_revised_is_not_made(self, node: Node, group: str | None) -> None:
+        """[MQTT-3.10.4-1] A change of what the client gave up meanwhile changes nothing."""
+        record = await node.claim()
+        known, gone = Subscription(filter="k", group=group), Subscription(filter="g", group=group)
+        await node.do(subscribe(record, known))
+        changed = tuple(replace(each, muted=True) for each in (gone, known))
+        revise = Subscribe(
+            client_id="a", incarnation=record.incarnation, epoch=None, subscriptions=changed, only_known=True
+        )
+        assert existed(await node.do(revise)) == (False, True)
+        assert (await node.record()).subscriptions == (changed[1],)
+        for_gone = GroupTarget(group="g", filter="g")
+        await node.do(Accept(message=message(b"1"), groups=(for_gone,)))
+        assert ("g", "g", 1) not in (await node.store.load()).groups
 
     async def test_subscriptions_of_another_incarnation_are_stale(self, node: Node) -> None:
         record = await node.claim()

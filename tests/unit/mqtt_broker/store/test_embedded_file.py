@@ -309,7 +309,7 @@ def test_a_disk_without_room_refuses_and_goes_on_once_there_is_some(path: Path) 
         *numbers, refusal, results = process.stdout.read().splitlines()
     assert process.returncode == 0
     assert refusal.startswith(f"refused store {path}: the disk")
-    assert results == f"Accepted(sequences=({len(numbers) + 1},), evicted=(), stale=())"
+    assert results == f"Accepted(sequences=({len(numbers) + 1},), evicted=(), stale=(), heard=())"
 
 
 # Bounds of our own ---------------------------------------------------------------------------------------------------

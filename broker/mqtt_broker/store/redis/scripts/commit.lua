@@ -1,6 +1,6 @@
 -- One batch of one node. ARGV: the time or "", a MessagePack array of [node, token, number, bound of inboxes in bytes,
 -- operations], and the blobs that operations name by index.
-clock = tonumber(ARGV[1])
+tell_time(ARGV[1])
 local number, operations
 me, my_token, number, inbox_bytes_max, operations = unpack(unpacked(ARGV[2]))
 local node_key = NODE .. me

@@ -1,7 +1,7 @@
 -- What has come due. ARGV: the time or "", node, how many of each at most.
 -- Returns { next moment as text or "", removed topics, { client id, head, details } of each will, { client id,
 -- incarnation } of each expiry }.
-clock = tonumber(ARGV[1])
+tell_time(ARGV[1])
 local SPREAD_S_MAX = 604800 -- whoever has not sent the rest of a message after a week starts anew
 local most = tonumber(ARGV[3])
 

@@ -171,6 +171,7 @@ local function look_at_all()
   if news[1] then
     call('XLEN', FEED)
     call('GET', FEED_END)
+    call('GET', FEED_BYTES)
   end
   for name, box in pairs(mail) do
     if box and box.frames[1] then

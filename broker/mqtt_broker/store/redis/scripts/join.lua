@@ -1,6 +1,6 @@
 -- Take a node's name: earlier holders are fenced. ARGV: time, node, key of the world, id of the world.
 -- Returns the token, the generation and the store's time; error WORLD if this is not the world asked for.
-clock = tonumber(ARGV[1])
+tell_time(ARGV[1])
 local node, world_key, wanted = ARGV[2], ARGV[3], ARGV[4]
 
 local world = call('HMGET', world_key, 'id', 'generation')

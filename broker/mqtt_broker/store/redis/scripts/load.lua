@@ -1,6 +1,6 @@
 -- A slice of what a starting node must know. ARGV: the time or "", what, cursor, about how many.
 -- Returns { next cursor, items }.
-clock = tonumber(ARGV[1])
+tell_time(ARGV[1])
 local what, cursor, count = ARGV[2], ARGV[3], ARGV[4]
 
 -- { client id, head, details, how many subscriptions, these, then packet ids }

@@ -1,5 +1,5 @@
 -- Retained values that have not expired. ARGV: the time or "", and the topics.
-clock = tonumber(ARGV[1])
+tell_time(ARGV[1])
 local found = {}
 for i = 2, #ARGV do
   local value = call('HGET', RETAINED, ARGV[i])

@@ -1,6 +1,6 @@
 -- Let go of sessions whose owner's token is over. ARGV: the time or "", node, token, how many at most, "own" = only
 -- those that earlier tokens of this node's name owned. Returns how many were looked at; 0: there is none left.
-clock = tonumber(ARGV[1])
+tell_time(ARGV[1])
 me, my_token = ARGV[2], tonumber(ARGV[3])
 local left, is_own = tonumber(ARGV[4]), ARGV[5] == 'own'
 if not is_current(me, my_token) then

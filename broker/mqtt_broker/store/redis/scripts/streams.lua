@@ -4,8 +4,8 @@
 -- payload's length as 4 bytes, big-endian, and the payload. (Not one field per item: Lua cannot pass thousands of
 -- arguments.) Below, [..] is a MessagePack array without nil; "" as owner means nobody, "" as group means not shared.
 --
--- Feed `P feed`, ids `<position>-0`, position from the counter `P feed_end`. Fields `o` (origin node, "" = an operator)
--- and `c`:
+-- Feed `P feed`, ids `<position>-0`, position from the counter `P feed_end`. Fields `o` (origin node, "" = an operator),
+-- `b` (bytes ever told, this entry included, counted in `P feed_bytes`; not in an operator's) and `c`:
 --   S [client id, incarnation, epoch, owner, expiry, n]  subscribed; then one frame d, then n frames u
 --   O [client id, incarnation, epoch, owner, expiry]     owned; then one frame d
 --   d details of the session (encoding.Details)          u one subscription (encoding.decode_subscription)
@@ -47,8 +47,9 @@ local function tell_feed(origin)
   if #news == 0 then
     return 0
   end
-  local position = call('INCR', FEED_END)
-  call('XADD', FEED, digits(position) .. '-0', 'o', origin, 'c', table.concat(news))
+  local told = table.concat(news)
+  local position, total = call('INCR', FEED_END), call('INCRBY', FEED_BYTES, #told)
+  call('XADD', FEED, digits(position) .. '-0', 'o', origin, 'b', digits(total), 'c', told)
   return position
 end
 

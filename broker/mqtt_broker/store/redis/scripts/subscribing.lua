@@ -8,20 +8,23 @@ local function subscribing()
     return result
   end
 
-  -- { 8, client id, incarnation, epoch or false, { filter, group, blob, ... } }
+  -- { 8, client id, incarnation, epoch or false, { filter, group, blob, ... }, 1 = only those that are there }
   handlers[8] = function(op)
-    local session, items = at_incarnation(op[2], op[3], op[4]), op[5]
+    local session, items, only_known = at_incarnation(op[2], op[3], op[4]), op[5], op[6] == 1
     if not session then
       return STALE
     end
-    local head, existed = session.head, {}
+    local head, existed, written = session.head, {}, {}
     for i = 1, #items, 3 do
       local filter, share = items[i], items[i + 1]
       local field = filter .. '\0' .. share
       local did = head[SUBSCRIBED] > 0 and holds('HEXISTS', SUBSCRIBED_KEY .. session.id, session.subscriptions, field)
       existed[#existed + 1] = did
-      change(session, 'subscriptions', field, ARGV[items[i + 2]])
-      if not did then
+      if did or not only_known then
+        written[#written + 1] = ARGV[items[i + 2]]
+        change(session, 'subscriptions', field, ARGV[items[i + 2]])
+      end
+      if not did and not only_known then
         head[SUBSCRIBED] = head[SUBSCRIBED] + 1
         if share ~= '' then
           join_group(share, filter)
@@ -29,11 +32,11 @@ local function subscribing()
       end
     end
     local result = done_at(existed)
-    if #items > 0 then
-      tell('S', pack({ session.client_id, head[ID], head[EPOCH], head[OWNER], head[EXPIRY], #existed }))
+    if #written > 0 then
+      tell('S', pack({ session.client_id, head[ID], head[EPOCH], head[OWNER], head[EXPIRY], #written }))
       tell('d', details_of(session))
-      for i = 3, #items, 3 do
-        tell('u', ARGV[items[i]])
+      for _, blob in ipairs(written) do
+        tell('u', blob)
       end
       positioned[#positioned + 1] = result
     end

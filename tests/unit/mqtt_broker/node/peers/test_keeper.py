@@ -30,6 +30,7 @@ class FakeHub:
     """What a keeper asks of a hub, written down."""
 
     def __init__(self) -> None:
+        self.loop = asyncio.get_event_loop_policy().get_event_loop()
         self.lease_ends_at = 0.0
         self.is_frozen = False
         self.all_connections: Sequence[object] = (object(), object())
@@ -59,6 +60,7 @@ class FakeStore:
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self.problem: Exception | None = None
+        self.connected = 1
         self.others: tuple[Lease, ...] = ()
         self.renewed_at: list[float] = []
         self.fenced: list[Lease] = []
@@ -166,9 +168,21 @@ def test_a_store_that_refuses_the_node_ends_it(bench: Bench, problem: Exception)
 def test_who_has_news_of_itself_renews_at_once(bench: Bench) -> None:
     bench.after(0.5)
     before = len(bench.store.renewed_at)
-    bench.keeper.announce()
+    told = bench.loop.create_task(bench.keeper.announce())
     bench.after(0.0)
+    assert told.done()
     assert len(bench.store.renewed_at) == before + 1
+
+
+def test_who_cannot_tell_the_others_does_not_wait_long(bench: Bench) -> None:
+    bench.store.problem = StoreUnavailable("away")
+    told = bench.loop.create_task(bench.keeper.announce())
+    bench.after(0.4)
+    assert not told.done()
+    bench.after(0.2)
+    assert told.done()
+    bench.store.problem = None
+    bench.after(1.0)
 
 
 def test_a_silent_node_is_fenced_and_what_it_held_is_let_go_by_whoever_fenced_it(bench: Bench) -> None:
@@ -205,6 +219,17 @@ def test_nobody_is_fenced_for_a_silence_in_which_the_store_was_away(bench: Bench
     bench.store.problem = None
     bench.after(5.0)
     assert bench.store.fenced == []
+
+
+def test_nobody_is_fenced_for_a_silence_that_two_servers_tell_of(bench: Bench) -> None:
+    """A replica that took over may never have heard of the last renewals."""
+    bench.store.others = (OTHER,)
+    bench.after(4.0)
+    bench.store.connected += 1
+    bench.after(6.0)
+    assert bench.store.fenced == []
+    bench.after(3.0)
+    assert bench.store.fenced == [OTHER]
 
 
 def test_to_let_go_of_very_many_sessions_does_not_cost_the_own_lease(bench: Bench) -> None:

@@ -18,8 +18,21 @@ LEASE_S = 6.0
 class FakeStore:
     """The lease that stands, by the loop's time."""
 
-    def __init__(self, loop: VirtualLoop, *, ends_at: float = 1e9, moves: bool = False, away: bool = False) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        *,
+        ends_at: float = 1e9,
+        moves: bool = False,
+        away: bool = False,
+        fails_over_at: float = 1e9,
+    ) -> None:
         self._loop, self._ends_at, self._moves, self._away = loop, ends_at, moves, away
+        self._fails_over_at = fails_over_at
+
+    @property
+    def connected(self) -> int:
+        return 1 if self._loop.time() < self._fails_over_at else 2
 
     async def standing(self, node: str) -> Lease | None:
         now = self._loop.time()
@@ -54,6 +67,11 @@ def waited(loop: VirtualLoop, store: FakeStore, stop_at: float | None = None) ->
     assert task.done()
     task.result()
     return took_s[0]
+
+
+def test_a_silence_that_two_servers_tell_of_is_none(loop: VirtualLoop) -> None:
+    """The one that took over may not have the holder's last renewals."""
+    assert 4.0 + LEASE_S <= waited(loop, FakeStore(loop, fails_over_at=4.0)) < 4.5 + LEASE_S
 
 
 def test_a_name_that_nobody_holds_is_free(loop: VirtualLoop) -> None:

@@ -1,4 +1,4 @@
-"""Persistent sessions made by the thousand in the store itself, offline, each with a filter of its own.
+"""Persistent sessions made by the hundred in the store itself, offline, each with a filter of its own.
 
 Knows the store's operations; does not know nodes or clients. All filters match one topic.
 """
@@ -28,7 +28,7 @@ BOUNDS = QueueBounds(messages_max=1_000, bytes_max=16 * 1024 * 1024, overflow="D
 
 
 def topic(first: str) -> str:
-    """What all the filters match."""
+    """What all the filters match. `first`: the levels before."""
     return "/".join((first, *LEVEL_NAMES))
 
 
@@ -37,20 +37,16 @@ def topic_filter(number: int, first: str) -> str:
     return "/".join((first, *("+" if number >> place & 1 else name for place, name in enumerate(LEVEL_NAMES))))
 
 
-async def make(store: RedisStore, node: str, world: str, count: int, username: str, prefix: str, first: str) -> None:
-    """Claim, subscribe and detach `count` sessions as `node`, which has left when this returns.
-
-    Session `number` is called `prefix` and the number; its filter begins with the levels `first`.
-    """
+async def make(store: RedisStore, node: str, world: str, identities: Sequence[Facts], first: str) -> None:
+    """Claim, subscribe and detach a session for each identity as `node`, which has left when this returns."""
     membership = await store.join(node, world)
     number = 0
-    for numbers in _batches(count):
-        names = [f"{prefix}{one}" for one in numbers]
-        claims = [_claim(name, username) for name in names]
+    for start in range(0, len(identities), SESSIONS_PER_BATCH):
+        claims = [_claim(facts) for facts in identities[start : start + SESSIONS_PER_BATCH]]
         results = await _commit(store, membership, number + 1, claims)
         claimed = [result for result in results if isinstance(result, Claimed)]
-        assert len(claimed) == len(names), [type(result) for result in results][:3]
-        await _commit(store, membership, number + 2, list(_rest(claimed, numbers, first)))
+        assert len(claimed) == len(claims), "a client id is taken"
+        await _commit(store, membership, number + 2, list(_rest(claimed, start, first)))
         number += 2
     await store.leave(membership)
 
@@ -66,15 +62,10 @@ async def _commit(
             await asyncio.sleep(RETRY_S)
 
 
-def _batches(count: int) -> Iterator[range]:
-    for start in range(0, count, SESSIONS_PER_BATCH):
-        yield range(start, min(count, start + SESSIONS_PER_BATCH))
-
-
-def _claim(client_id: str, username: str) -> Operation:
+def _claim(facts: Facts) -> Claim:
     return Claim(
-        client_id=client_id,
-        facts=Facts(client_id=client_id, username=username, source="Password"),
+        client_id=facts.client_id,
+        facts=facts,
         protocol_version=4,
         clean_start=False,
         expiry_interval_s=NEVER_S,
@@ -83,13 +74,14 @@ def _claim(client_id: str, username: str) -> Operation:
     )
 
 
-def _rest(claimed: Sequence[Claimed], numbers: Sequence[int], first: str) -> Iterator[Operation]:
-    for one, number in zip(claimed, numbers, strict=True):
+def _rest(claimed: Sequence[Claimed], start: int, first: str) -> Iterator[Operation]:
+    for number, one in enumerate(claimed, start):
         record = one.record
+        subscription = Subscription(filter=topic_filter(number, first), qos=1, requested_qos=1, generation=1)
         yield Subscribe(
             client_id=record.client_id,
             incarnation=record.incarnation,
             epoch=record.epoch,
-            subscriptions=(Subscription(filter=topic_filter(number, first), qos=1, requested_qos=1, generation=1),),
+            subscriptions=(subscription,),
         )
         yield Detach(client_id=record.client_id, epoch=record.epoch, expiry_interval_s=NEVER_S, will_due_at=None)

@@ -1,0 +1,78 @@
+"""The API server's own words: requests by path, answers with their status, nothing retried and nothing hidden.
+
+For tests that look at a refusal or at one request; what people do goes through kubectl.
+"""
+
+import base64
+import http.client
+import json
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode, urlsplit
+
+import yaml
+
+ANSWER_S_MAX = 30.0
+
+
+class Answer(NamedTuple):
+    """`body`: the object, or the Status that says why there is none."""
+
+    code: int
+    body: dict[str, Any]
+
+    @property
+    def causes(self) -> list[tuple[str, str]]:
+        """What a refusal says: field and sentence. The object as a whole is the field with no name."""
+        causes = self.body.get("details", {}).get("causes", [])
+        return [(cause.get("field", "").replace("<nil>", ""), cause["message"]) for cause in causes]
+
+
+class Api:
+    """One connection to one API server, as whoever the kubeconfig names. For one thread."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        document = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        (cluster,), (user,) = document["clusters"], document["users"]
+        server = urlsplit(cluster["cluster"]["server"])
+        authority = base64.b64decode(cluster["cluster"]["certificate-authority-data"]).decode()
+        context = ssl.create_default_context(cadata=authority)
+        with _as_files(user["user"]) as (certificate, key):
+            context.load_cert_chain(certificate, key)
+        self._connection = http.client.HTTPSConnection(
+            server.hostname or "", server.port, timeout=ANSWER_S_MAX, context=context
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        kind: str = "application/json",
+        **query: str,
+    ) -> Answer:
+        """One request. `kind`: the media type of the body; a patch says with it which sort of patch it is."""
+        target = f"{path}?{urlencode(query)}" if query else path
+        text = None if body is None else json.dumps(body)
+        self._connection.request(method, target, text, {"Content-Type": kind, "Accept": "application/json"})
+        response = self._connection.getresponse()
+        answer = response.read()
+        return Answer(response.status, json.loads(answer))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextmanager
+def _as_files(user: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:
+    """The ssl module takes a client's certificate from files only."""
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = Path(folder) / "user.crt", Path(folder) / "user.key"
+        certificate.write_bytes(base64.b64decode(user["client-certificate-data"]))
+        key.write_bytes(base64.b64decode(user["client-key-data"]))
+        yield certificate, key
