@@ -92,7 +92,8 @@ def redeem(outlets: Iterable[Outlet | None], accept: Accept, result: Result) -> 
         if outlet is not None:
             target = accept.targets[number]
             marked_up_to = sequences[number] if sequences and target.marks_epoch else 0
-            outlet.redeem(1, marked_up_to, is_stale=target.client_id in stale)
+            outlet.answered(marked_up_to, is_stale=target.client_id in stale)
+            outlet.arrive(1)
 
 
 def relax(outlets: Iterable[Outlet | None]) -> None:

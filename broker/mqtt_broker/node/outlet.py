@@ -287,7 +287,7 @@ class Outlet:
         self.drain()
 
     def expect(self, count: int) -> bool:
-        """Messages are on their way to the queue, no more than `run_max`: once the store has answered, call `redeem`.
+        """Messages are on their way to the queue, no more than `run_max`: `answered`, `arrive` and `relax` are due for them.
 
         True if they could be sent at once: then the mark is to be raised in the step that stores them. Three quarters
         of the bounds taken, by what is not acknowledged too: whoever publishes to this receiver should pause.
@@ -299,16 +299,16 @@ class Outlet:
         self._press()
         return has_room
 
-    def redeem(self, count: int, marked_up_to: int, *, is_stale: bool) -> None:
-        """The store has answered. `marked_up_to` 0: the mark is where it was. `is_stale`: it is not ours to raise.
-
-        Call `relax` when what it stored is handed over.
-        """
-        self._under_way -= count
+    def answered(self, marked_up_to: int, *, is_stale: bool) -> None:
+        """The store has answered. `marked_up_to` 0: the mark is where it was. `is_stale`: it is not ours to raise."""
         if is_stale:
             self._close_stale()
         else:
             self._marked_up_to = max(self._marked_up_to, marked_up_to)
+
+    def arrive(self, count: int) -> None:
+        """So many are not under way any more: they are handed over with this, or found no place."""
+        self._under_way -= count
 
     def relax(self) -> None:
         """Whoever waits for this receiver goes on, if it has caught up."""

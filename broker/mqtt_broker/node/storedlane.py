@@ -14,6 +14,7 @@ from mqtt_broker.node.accepting import hand_over, relax, target_of
 from mqtt_broker.node.forms import Form
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.live import LiveSession
+from mqtt_broker.node.outlet import Outlet
 from mqtt_broker.routing.delivery import Plan, Receiver
 from mqtt_broker.session.message import Message
 from mqtt_broker.store.ports import Accept, Accepted, AcceptedRun, AcceptRun, Result
@@ -98,7 +99,7 @@ class _Run:
         """It is durable, and its turn: acknowledge, then hand over, as the slow road does."""
         if not isinstance(result, AcceptedRun):
             raise AssertionError(f"a store answered an AcceptRun with {result!r}")
-        self._redeem(result)
+        self._note_marks(result)
         count = len(self._ids) - result.refused
         if not self._client.closed:
             self._acknowledge(count)
@@ -110,11 +111,11 @@ class _Run:
         self._client.wait_for_receivers()
         relax(self._outlets)
 
-    def _redeem(self, result: AcceptedRun) -> None:
+    def _note_marks(self, result: AcceptedRun) -> None:
         for outlet, target, (first, count) in zip(self._outlets, self.targets, result.stored, strict=True):
             if outlet is not None:
                 marked_up_to = first + count - 1 if count and target.marks_epoch else 0
-                outlet.redeem(len(self._ids), marked_up_to, is_stale=target.client_id in result.stale)
+                outlet.answered(marked_up_to, is_stale=target.client_id in result.stale)
 
     def _acknowledge(self, count: int) -> None:
         client, ids = self._client, self._ids
@@ -136,17 +137,23 @@ class _Run:
         hub.drop("overflow", len(result.evicted))
         receivers = list(flow.others)
         places: dict[str, tuple[int, int]] = {}
-        for each, (first, stored) in zip(flow.kept, result.stored, strict=True):
+        waiting: list[Outlet] = []
+        for each, outlet, (first, stored) in zip(flow.kept, self._outlets, result.stored, strict=True):
             hub.drop("overflow", count - stored)
             if stored and not self._send(each, first, stored):
                 receivers.append(each.receiver)
                 places[each.receiver.client_id] = (first, stored)
+                waiting += [outlet] if outlet is not None else []
+            elif outlet is not None:
+                outlet.arrive(len(self._ids))
         if not receivers:
             return
         for index, message in enumerate(self._messages(count)):
+            _arrive(waiting, 1)
             sequences = {client_id: _sequence(place, index) for client_id, place in places.items()}
             hub.deliver(message, receivers, sequences, self._decisions)
             hub.peers.post(message, flow.others)
+        _arrive(waiting, len(self._ids) - count)
 
     def _evicts_here(self, result: AcceptedRun) -> bool:
         """True if a client that is connected here may have in memory what its queue had no place for any more."""
@@ -174,10 +181,13 @@ class _Run:
     def _hand_over_one_by_one(self, result: AcceptedRun, count: int) -> None:
         """As the slow road: a policy has changed since, or each message may have evicted others."""
         accept = Accept(message=self._flow.message, targets=self.targets)
+        outlets = [outlet for outlet in self._outlets if outlet is not None]
         for index, message in enumerate(self._messages(count)):
+            _arrive(outlets, 1)
             sequences = tuple([_sequence(place, index) for place in result.stored])
             evicted = tuple([(client_id, sequence) for by, client_id, sequence in result.evicted if by == index])
             hand_over(self._hub, message, self._flow.plan, accept, Accepted(sequences, evicted), self._decisions)
+        _arrive(outlets, len(self._ids) - count)
 
     def _messages(self, count: int) -> Iterable[Message]:
         return (replace(self._flow.message, payload=payload) for payload in self._payloads[:count])
@@ -187,3 +197,8 @@ def _sequence(place: tuple[int, int], index: int) -> int:
     """That of the message at `index` of a run; 0: it found no place."""
     first, count = place
     return first + index if index < count else 0
+
+
+def _arrive(outlets: Iterable[Outlet], count: int) -> None:
+    for outlet in outlets:
+        outlet.arrive(count)
