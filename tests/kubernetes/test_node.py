@@ -78,7 +78,7 @@ def test_a_pod_runs_to_its_end_and_resolves_names(node_cluster: Place, namespace
 
 def test_a_service_leads_to_its_pods_from_pods_and_from_this_machine(node_cluster: Place, namespace: str) -> None:
     ready = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
-    server = _pod("serves", namespace, "exec nc -lk -p 8080 -e echo hello")
+    server = _pod("serves", namespace, "exec nc -ll -p 8080 -e echo hello")
     server["spec"]["containers"][0]["readinessProbe"] = ready
     service = {
         "apiVersion": "v1",

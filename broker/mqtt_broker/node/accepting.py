@@ -116,6 +116,8 @@ def hand_over(hub: Hub, message: Message, plan: Plan, accept: Accept | None, res
         else:
             hub.forget_retained(message.topic)  # an empty retained message deletes [MQTT-3.3.1-6]
     receivers = plan.receivers
+    if hub.adoptions != plan.as_of:  # a client may have another session by now, with subscriptions of its own
+        receivers = tuple(r for r in receivers if sequences.get(r.client_id) or hub.was_known(r.client_id, plan.as_of))
     if result.heard:
         had = {receiver.client_id for incarnation, receiver in _in_memory(hub, plan) if incarnation in result.heard}
         receivers = tuple(receiver for receiver in receivers if receiver.client_id not in had)

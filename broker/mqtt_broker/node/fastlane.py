@@ -11,6 +11,7 @@ Nobody but client.py knows that this exists. tests/unit/mqtt_broker/node/test_fa
 roads and demands equal effects.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -352,13 +353,20 @@ class FastLane:
         heads, ids = numbers[::2], numbers[1::2]
         if heads.count(PUBACK_HEAD) != len(heads):
             ids = ids[: next(index for index, head in enumerate(heads) if head != PUBACK_HEAD)]
-        if not outlet.finish_light(ids):
-            ids = ids[:1]
-            outlet.finish_light(ids)
-        self._hub.counters.other_packets_received += len(ids)
-        if self._hub.group_backlog and self._client.session.has_shared:
+        shares = bool(self._hub.group_backlog) and self._client.session.has_shared
+        taken = len(ids) if not shares and outlet.finish_light(ids) else self._pubacks_one_by_one(outlet, ids)
+        self._hub.counters.other_packets_received += taken
+        return start + taken * PUBACK_BYTES
+
+    def _pubacks_one_by_one(self, outlet: Outlet, ids: Iterable[int]) -> int:
+        """Each may make room for something that waits. How many were for messages of which nothing is kept."""
+        taken = 0
+        for packet_id in ids:
+            if not outlet.finish_light((packet_id,)):
+                break
+            taken += 1
             groups.wake_all(self._hub, self._client.session)
-        return start + len(ids) * PUBACK_BYTES
+        return taken
 
     # Flows -----------------------------------------------------------------------------------------------------------
 

@@ -84,6 +84,7 @@ class Hub:
         self.retained_sending = 0  # subscribers that are being sent what is retained
         self._retained_live: dict[str, int] = {}
         self.picker = MemberPicker()
+        self.adoptions = 0  # sessions that became known, each with a new incarnation
         self.group_backlog: dict[tuple[str, str], int] = {}
         self.group_taking: set[tuple[str, str]] = set()
         self.group_in_turns: set[tuple[str, str]] = set()
@@ -180,6 +181,11 @@ class Hub:
             pass  # what leads to the session before it must not lead to this one
         known = self.sessions.get(record.client_id)
         before = {} if known is None else known.subscriptions
+        if known is None or known.incarnation != record.incarnation:
+            self.adoptions += 1
+            session.known_since = self.adoptions
+        else:
+            session.known_since = known.known_since
         self.sessions[session.client_id] = session
         gone = [key for key in before if key not in session.subscriptions]
         for key in gone:
@@ -192,6 +198,11 @@ class Hub:
         for key in gone:
             self._left_group(key)
         return session
+
+    def was_known(self, client_id: str, as_of: int) -> bool:
+        """True if the session that this client has now is the one it had when `adoptions` was `as_of`."""
+        session = self.sessions.get(client_id)
+        return session is not None and session.known_since <= as_of
 
     def forget(self, session: LiveSession) -> None:
         """The session ended: nothing is delivered to it any more. One that another has replaced already is left alone.
@@ -262,10 +273,11 @@ class Hub:
         matches = self.tree.match_some(message.topic, RECEIVERS_AT_ONCE_MAX)
         if matches is None:
             return None
-        return plan(message, matches, lambda *match: self.may_receive(message.topic, *match))
+        return plan(message, matches, lambda *match: self.may_receive(message.topic, *match), self.adoptions)
 
     async def plan_at_leisure(self, message: Message) -> Plan:
         """`plan` for any number of receivers, in slices between which others have their turn."""
+        as_of = self.adoptions
         planning = Planning(message, lambda *match: self.may_receive(message.topic, *match))
         for matches in self.tree.walk(message.topic):
             for start in range(0, len(matches), MATCHES_PER_SLICE):
@@ -274,7 +286,7 @@ class Hub:
                 await self.turns.share()
             self.turns.spend(4)
             await self.turns.share()
-        return planning.plan()
+        return planning.plan(as_of)
 
     def may_receive(self, topic: str, client_id: str, subscription: Subscription) -> bool:
         """The decision at delivery, for a subscription that a deny rule overlaps."""

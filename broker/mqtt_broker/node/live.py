@@ -30,6 +30,7 @@ class LiveSession:
         "has_queue",
         "inbound",
         "incarnation",
+        "known_since",
         "limits",
         "outlet",
         "owner",
@@ -57,6 +58,7 @@ class LiveSession:
         self.inbound = InboundIds(record.inbound_qos2)
         self.outlet: Outlet | None = None
         self.owner: str | None = None
+        self.known_since = 0  # hub.adoptions
 
     @property
     def rights(self) -> Rights:

@@ -287,7 +287,7 @@ class Outlet:
         self.drain()
 
     def expect(self, count: int) -> bool:
-        """Messages are on their way to the queue, no more than `run_max`: `answered`, `arrive` and `relax` are due for them.
+        """Messages are on their way to the queue, no more than `run_max`. `answered`, `arrive` and `relax` come next.
 
         True if they could be sent at once: then the mark is to be raised in the step that stores them. Three quarters
         of the bounds taken, by what is not acknowledged too: whoever publishes to this receiver should pause.
@@ -371,8 +371,13 @@ class Outlet:
         return self._window.is_light(packet_id)
 
     def finish_light(self, packet_ids: Collection[int]) -> bool:
-        """PUBACKs came. False (nothing changed): not all are for packets as `is_light` says, and of one kind."""
+        """PUBACKs came. False (nothing changed): not all are for packets as `is_light` says, and of one kind.
+
+        So it is also where more than one may not be taken at once: each makes room for something that waits.
+        """
         if not self._window.finish_forgettable(packet_ids):
+            if len(packet_ids) > 1 and (self._pending or self._behind):
+                return False
             sequences = self._window.finish_stored(packet_ids)
             if not sequences:
                 return False

@@ -112,7 +112,7 @@ def _parts(hub: "Hub", plan: Plan, token: str) -> Iterator[tuple[Plan, Part | No
         return
     starts = range(0, max(1, len(receivers)), RECEIVERS_PER_PART)
     for start in starts:
-        piece = Plan(receivers[start : start + RECEIVERS_PER_PART], plan.groups if start == 0 else ())
+        piece = Plan(receivers[start : start + RECEIVERS_PER_PART], plan.groups if start == 0 else (), plan.as_of)
         yield piece, Part(token=token, is_last=start == starts[-1]) if token else None
 
 

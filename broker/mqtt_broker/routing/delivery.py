@@ -30,16 +30,21 @@ class SharedMatch(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """Each client at most once in `receivers`, each (group, filter) at most once in `groups`."""
+    """Each client at most once in `receivers`, each (group, filter) at most once in `groups`.
+
+    `as_of` is the planner's own: which sessions it knew. A session that is newer has no part in this plan.
+    """
 
     receivers: tuple[Receiver, ...] = ()
     groups: tuple[SharedMatch, ...] = ()
+    as_of: int = 0
 
 
 def plan(
     message: Message,
     matches: Iterable[tuple[str, Subscription]],
     may_receive: Callable[[str, Subscription], bool],
+    as_of: int = 0,
 ) -> Plan:
     """Turn matching subscriptions into receivers.
 
@@ -48,7 +53,7 @@ def plan(
     """
     planning = Planning(message, may_receive)
     planning.add(matches)
-    return planning.plan()
+    return planning.plan(as_of)
 
 
 class Planning:
@@ -75,8 +80,9 @@ class Planning:
             known = receivers.get(client_id)
             receivers[client_id] = receiver if known is None else _merged(known, receiver)
 
-    def plan(self) -> Plan:
+    def plan(self, as_of: int) -> Plan:
         return Plan(
+            as_of=as_of,
             receivers=tuple(self._receivers.values()),
             groups=tuple(SharedMatch(group, name, tuple(members)) for (group, name), members in self._groups.items()),
         )

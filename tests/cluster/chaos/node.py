@@ -110,11 +110,12 @@ class ClusterNode:
             self._keep_log(program)
 
     def drain(self) -> int:
-        """SIGTERM, and wait for the end; its status."""
+        """SIGTERM, and wait for the end; its status, 0 too for one that lost its lease before it was asked."""
         with self._in_hand:
             program, self._program = self.program, None
             try:
-                return program.stop(DRAIN_S_MAX)
+                status = program.stop(DRAIN_S_MAX)
+                return 0 if _gave_up(program) else status
             finally:
                 self._keep_log(program)
 
@@ -140,9 +141,7 @@ class ClusterNode:
     def has_given_up(self) -> bool:
         """It lost its lease, or found no store at its start, and has ended: somebody has to start it again."""
         program = self._program
-        if program is None or program.returncode() is None:
-            return False
-        return any(event in line for line in list(program.err) for event in GIVEN_UP)
+        return program is not None and program.returncode() is not None and _gave_up(program)
 
     def revive(self) -> bool:
         """Start it again if it has given up and nobody else has it in hand. True: it was started."""
@@ -191,6 +190,10 @@ class ClusterNode:
             return pages * 4096, len(list((process / "fd").iterdir()))
         except OSError:
             return None
+
+
+def _gave_up(program: Program) -> bool:
+    return any(event in line for line in list(program.err) for event in GIVEN_UP)
 
 
 def _is_announcement(line: str) -> bool:

@@ -46,6 +46,7 @@ def test_a_second_cluster_stands_beside_the_first_and_leaves_nothing(place: Plac
     assert all(str(pid) in shown for pid in processes)
 
     assert "is down" in command(place, "down").stderr
+    assert list(place.root.parent.iterdir()) == []
     assert not any(Path(f"/proc/{pid}").exists() and _is_alive(pid) for pid in processes)
     assert not place.root.exists()
     assert "There was no cluster" in command(place, "down").stderr

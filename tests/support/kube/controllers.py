@@ -33,6 +33,7 @@ def start(plan: Plan, tier: Tier) -> None:
             f"--service-account-private-key-file={plan.authority.token_key()}",
             f"--cluster-signing-cert-file={ca.certificate}",
             f"--cluster-signing-key-file={ca.key}",
+            f"--flex-volume-plugin-dir={plan.place.root / 'volume-plugins'}",  # else it makes one in /usr
             "--use-service-account-credentials",
             "--leader-elect=false",
             "--secure-port=0",

@@ -7,24 +7,25 @@ from support.kube import containerd
 from support.kube.daemons import Daemon
 from support.kube.plan import NODE_NAME, Plan
 from support.kube.sandbox import Sandbox
+from support.kube.sandbox_init import HELD
 
+FOLDER = HELD / "kubelet"  # a short path to the cluster's folder: it puts sockets there, whose names are bounded
 PODS_MAX = 200  # the network has addresses for 253
 
 
-def start(plan: Plan, sandbox: Sandbox) -> None:
+def start(plan: Plan, sandbox: Sandbox) -> Daemon:
     """Return at once: that it works shows in a node that is Ready."""
-    folder = plan.place.root / "kubelet"
     login = plan.kubeconfig(f"system:node:{NODE_NAME}", "system:nodes", file="kubelet")
     config = plan.place.file("kubelet.json", json.dumps(_configuration(plan), indent=2))
     command: list[str | Path] = [
         plan.program("kubelet"),
         f"--config={config}",
         f"--kubeconfig={login}",
-        f"--root-dir={folder}",
+        f"--root-dir={FOLDER}",
         f"--hostname-override={NODE_NAME}",
         f"--node-ip={plan.network.node}",
     ]
-    Daemon(plan.place, "kubelet", sandbox.inside(*command))
+    return Daemon(plan.place, "kubelet", sandbox.inside(*command))
 
 
 def _configuration(plan: Plan) -> dict[str, object]:
@@ -51,7 +52,6 @@ def _configuration(plan: Plan) -> dict[str, object]:
         "failCgroupV1": False,
         "enforceNodeAllocatable": [],
         "failSwapOn": False,
-        "localStorageCapacityIsolation": False,
         # Images come from archives and cannot be fetched again, so the disk is never made free of them.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,

@@ -128,9 +128,27 @@ class Place:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """One command at a time changes a cluster."""
-        self.root.parent.mkdir(parents=True, exist_ok=True)
+        """One command at a time changes a cluster. With the cluster its lock is gone, too."""
         path = self.root.with_suffix(".lock")
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(path):
+            try:
+                yield
+            finally:
+                if not self.root.exists():
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Who held it before may have taken the file away: then this is another one's, and the next one is asked for."""
+    while True:
         with path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            try:
+                is_current = path.stat().st_ino == os.fstat(file.fileno()).st_ino
+            except FileNotFoundError:
+                is_current = False
+            if is_current:
+                yield
+                return

@@ -17,7 +17,7 @@ READY = "the node's namespaces are ready"
 # What containerd, kubelet and the network plugins write outside the folders that they are given goes to a layer of the
 # cluster; the machine does not see it.
 COVERED = ("/var/lib", "/var/log")
-HELD = Path("/run/cluster")  # the cluster's folder while something is laid over its parents
+HELD = Path("/run/cluster")  # the cluster's folder, also when something is laid over its parents
 
 
 def prepare(folder: Path) -> None:

@@ -36,7 +36,7 @@ class StoreClock:
 
     @property
     def told(self) -> str:
-        """What any other script is told: the server's time counts, unless it is far from our estimate ("~" before it)."""
+        """What any other script is told: "~" and our estimate; the server's time counts unless it is far from that."""
         return f"~{self.now()!r}" if self._given is None and self._ahead is not None else self.given
 
     def now(self) -> float:

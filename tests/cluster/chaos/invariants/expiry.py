@@ -1,6 +1,8 @@
 """I8: what has expired is not delivered: to nobody who connects only after its time.
 
-A connection that was there in time proves nothing, for a delivery may have begun before; so does a repetition.
+A connection that was there in time proves nothing, for a delivery may have begun before; so does a repetition. Time runs
+from when the broker has a message: a node that is stopped may read it seconds after it was sent, so that one which was
+never acknowledged proves nothing either.
 """
 
 from cluster.chaos.history import History
@@ -18,6 +20,7 @@ def judge(history: History) -> Finding:
                 continue
             assert message.expiry_s is not None
             connected = history.links[event.link].connected
-            if connected.at > message.sent[-1] + message.expiry_s + history.terms.expiry_slack_s:
+            begun_at = max(message.sent[-1], message.acked_at)
+            if connected.at > begun_at + message.expiry_s + history.terms.expiry_slack_s:
                 finding.accuse(f"{event.client} got {event.message} after its time", [connected, event])
     return finding

@@ -17,6 +17,7 @@ from mqtt_api.node_settings import MQTTSettings, QueueSettings
 from mqtt_api.policy import Activity, Facts, Policy
 from mqtt_broker.node import fastlane
 from mqtt_broker.node.client import RECEIVERS_S_MAX
+from mqtt_broker.session.session import QueueBounds
 from mqtt_broker.wire import packets as wire
 from mqtt_broker.wire.codec import encode
 from mqtt_broker.wire.packets import NO_PROPERTIES, Packet, Properties, ProtocolVersion
@@ -580,14 +581,207 @@ def test_shared_subscriptions_take_the_slow_road(make: Make) -> None:
     assert pair.roads.carried == 0
 
 
-def test_qos_1_for_a_session_that_is_kept_takes_the_slow_road(make: Make) -> None:
-    """And QoS 0, which nothing is promised to, does not."""
+# Receivers whose sessions outlive their connections ------------------------------------------------------------------
+
+
+def _queued(pair: Pair) -> tuple[int, int]:
+    """How many messages the stores hold, on the lane's side and on the slow road's."""
+
+    def kept(road: Road) -> int:
+        return road.node._run(road.node.store.kept()).messages
+
+    return kept(pair.roads.lane), kept(pair.roads.slow)
+
+
+@pytest.mark.parametrize("version", [V3, V5])
+def test_qos_1_for_a_session_that_is_kept_takes_the_lane_through_the_store(
+    make: Make, version: ProtocolVersion
+) -> None:
+    """[MQTT-4.3.2-1] [MQTT-4.3.2-3]: what the receiver has not acknowledged stays in its queue."""
     pair = make(session_expiry_interval=100)
+    pair.connect("receiver", version, clean=version is V3, session_expiry_interval=100)
     pair.subscribe()
     assert len(pair.publish(qos=1)) == 10
-    assert pair.roads.carried == 0
-    assert len(pair.publish(qos=0)) == 10
-    assert pair.roads.carried == 10  # the topic was seen before
+    messages = pair.publish(qos=1)
+    assert [message.packet_id for message in messages] == list(range(11, 21))
+    assert pair.roads.carried == 19
+    answers = [wire.PubAck(number) for number in (*range(1, 13), 99, 15, 14)]
+    pair.send("receiver", *answers)
+    assert _queued(pair) == (6, 6) if version is V5 else (0, 0)
+
+
+def test_what_was_sent_but_not_acknowledged_is_sent_again_and_the_rest_is_not(make: Make) -> None:
+    """[MQTT-4.4.0-1] [MQTT-3.3.1-1]"""
+    pair = make(session_expiry_interval=100, receive_maximum=7)
+    pair.subscribe()
+    assert [message.packet_id for message in pair.publish(qos=1)] == [1, 2, 3, 4, 5, 6, 7]
+    pair.send("receiver", wire.PubAck(1), wire.PubAck(3))
+    pair.roads.both(lambda road: road.node.lose(road.wires["receiver"]))
+    pair.publish(3, qos=1)
+    *_, first, second, third = pair.connect("receiver", clean=False, session_expiry_interval=100, receive_maximum=3)
+    again = [(m.packet_id, m.dup) for m in (first, second, third) if isinstance(m, wire.Publish)]
+    assert again == [(2, True), (4, True), (5, True)]
+    rest = pair.send("receiver", *[wire.PubAck(number) for number in (2, 4, 5)])
+    rest += pair.send("receiver", *[wire.PubAck(number) for number in (6, 7, 8)])
+    rest += pair.send("receiver", *[wire.PubAck(number) for number in (9, 10, 11)])
+    assert [(m.packet_id, m.dup) for m in rest if isinstance(m, wire.Publish)] == [
+        (6, True),
+        (7, True),
+        (8, True),
+        (9, True),
+        *[(number, False) for number in (10, 11, 12, 13)],
+    ]
+
+
+def test_a_run_may_be_on_its_way_while_those_before_it_are(make: Make) -> None:
+    pair = make(session_expiry_interval=100)
+    pair.subscribe()
+    _warm(pair, qos=1)
+    pair.roads.lag(4)
+    run = [encode(wire.Publish("t/one", b"%04d" % number, 1, packet_id=number), V5) for number in range(1, 31)]
+    pair.roads.feed("publisher", *[b"".join(run[start : start + 5]) for start in range(0, 30, 5)], turns=1)
+    seen = pair.roads.settle()
+    assert [packet.packet_id for packet in seen["publisher"].others if isinstance(packet, wire.PubAck)] == [
+        *range(1, 31)
+    ]
+    assert [message.payload for message in seen["receiver"].publishes] == [b"%04d" % n for n in range(1, 31)]
+    assert pair.roads.carried == 39
+
+
+def test_the_publishers_receive_maximum_counts_what_waits_for_the_store(make: Make) -> None:
+    """[MQTT-3.3.4-7]"""
+    pair = make(MQTTSettings(receive_maximum=8), session_expiry_interval=100)
+    pair.subscribe()
+    pair.publish(2, qos=1)
+    pair.roads.lag(3)
+    run = b"".join(encode(wire.Publish("t/one", b"0000", 1, packet_id=number), V5) for number in range(1, 10))
+    pair.roads.feed("publisher", run)
+    seen = pair.roads.settle()["publisher"]
+    assert seen.is_closed
+    assert seen.others[-1] == wire.Disconnect(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
+
+
+def test_a_receiver_that_is_not_connected_gets_what_was_published_meanwhile(make: Make) -> None:
+    pair = make(MQTTSettings(queue=QueueSettings(messages_max=15)), session_expiry_interval=100)
+    pair.subscribe()
+    pair.roads.both(lambda road: road.node.lose(road.wires["receiver"]))
+    pair.publish(qos=1)
+    pair.publish(qos=1)
+    assert pair.roads.carried == 19
+    assert pair.roads.lane.node.hub.counters.dropped["overflow"] == 5
+    packets = pair.connect("receiver", clean=False, session_expiry_interval=100)
+    assert [p.payload for p in packets if isinstance(p, wire.Publish)] == [b"%04d" % n for n in range(6, 21)]
+
+
+def test_receivers_of_all_kinds_are_served_beside_each_other(make: Make) -> None:
+    pair = make(session_expiry_interval=100)
+    pair.subscribe()
+    kinds: tuple[tuple[str, ProtocolVersion, int, dict[str, Any]], ...] = (
+        ("kept", V5, 1, {"session_expiry_interval": 100, "receive_maximum": 4}),
+        ("small", V5, 1, {"session_expiry_interval": 100, "maximum_packet_size": 20}),
+        ("brief", V5, 1, {}),
+        ("once", V5, 0, {"session_expiry_interval": 100}),
+        ("old", V3, 1, {}),
+    )
+    for name, version, qos, properties in kinds:
+        pair.connect(name, version, **properties)
+        pair.subscribe(qos=qos, by=name)
+    _warm(pair, qos=1)
+    _warm(pair, qos=1, size=12)
+    _warm(pair, qos=1, user_properties=(("k", "v"),))
+    assert pair.roads.lane.node.hub.counters.dropped["too_large"] == 20
+
+
+@pytest.mark.parametrize("overflow", ["DropOldest", "DropNewest"])
+def test_a_receiver_that_reads_nothing_keeps_what_its_queue_has_room_for(make: Make, overflow: str) -> None:
+    queue = QueueSettings(messages_max=12, overflow=overflow)
+    pair = make(MQTTSettings(queue=queue), session_expiry_interval=100)
+    pair.subscribe()
+    pair.publish(2, qos=1)
+    pair.roads.both(lambda road: road.stall("receiver"))
+    for _ in range(3):
+        pair.publish(qos=1)
+        pair.roads.settle(RECEIVERS_S_MAX)
+    assert _queued(pair) == (12, 12)
+    pair.roads.both(lambda road: road.resume("receiver"))
+    assert len(pair.roads.settle()["receiver"].publishes) == 10
+
+
+def test_a_publisher_of_more_than_a_queue_holds_waits_for_a_prompt_receiver_and_loses_nothing(make: Make) -> None:
+    """Also before the store has said that the queue is full: what is on its way there is counted."""
+    pair = make(MQTTSettings(queue=QueueSettings(messages_max=20)), session_expiry_interval=100)
+    pair.subscribe()
+    count = 0
+    messages = pair.publish(200, qos=1)
+    while messages:
+        count += len(messages)
+        assert len(messages) <= 20
+        pair.roads.feed("receiver", b"".join(_puback(message.packet_id, "short") for message in messages))
+        messages = pair.roads.settle()["receiver"].publishes
+    assert count == 200
+    assert pair.roads.lane.node.hub.counters.dropped["overflow"] == 0
+
+
+def test_what_a_store_refuses_of_a_run_is_answered_so(make: Make) -> None:
+    """A queue that refuses more than it holds, of a session that was made where the settings said so."""
+    pair = make()
+    bounds = QueueBounds(messages_max=13, bytes_max=10_000, overflow="Reject")
+    pair.roads.both(lambda road: setattr(road.node.hub, "bounds_for", lambda _: bounds))
+    pair.connect("receiver", session_expiry_interval=100)
+    pair.subscribe()
+    pair.roads.both(lambda road: road.node.lose(road.wires["receiver"]))
+    pair.publish(qos=1)
+    run = [wire.Publish("t/one", b"0000", 1, packet_id=number) for number in range(1, 7)]
+    answers = [p for p in pair.send("publisher", *run) if isinstance(p, wire.PubAck)]
+    assert [answer.reason.is_error for answer in answers] == [False] * 3 + [True] * 3
+    assert {answer.reason for answer in answers[3:]} == {ReasonCode.QUOTA_EXCEEDED}
+    assert pair.roads.lane.node.hub.counters.dropped["rejected"] == 3
+    pair.connect("publisher", V3)
+    pair.publish(qos=1)
+    assert pair.roads.lane.node.hub.counters.dropped["rejected"] == 13
+
+
+def test_a_policy_that_changes_while_a_run_is_on_its_way_decides_it_again(make: Make) -> None:
+    pair = make(session_expiry_interval=100)
+    pair.subscribe()
+    _warm(pair, qos=1)
+    pair.roads.lag(3)
+    run = b"".join(encode(wire.Publish("t/one", b"0000", 1, packet_id=number), V5) for number in range(1, 7))
+    pair.roads.feed("publisher", run)
+    pair.apply(policy(2, anonymous=[deny("t/one", activity=Activity.SUBSCRIBE), allow("#")]))
+    assert pair.roads.settle()["receiver"].publishes == []
+    assert pair.roads.lane.node.hub.counters.dropped["revoked"] == 6
+
+
+def test_a_receiver_that_is_taken_over_while_a_run_is_on_its_way_gets_it_once(make: Make) -> None:
+    pair = make(session_expiry_interval=100)
+    pair.subscribe()
+    _warm(pair, qos=1)
+    pair.send("receiver", *[wire.PubAck(number) for number in range(1, 11)])
+    pair.roads.lag(3)
+    run = b"".join(encode(wire.Publish("t/one", b"%04d" % number, 1, packet_id=number), V5) for number in range(1, 7))
+    pair.roads.feed("publisher", run)
+    pair.roads.open("receiver")
+    properties = Properties(session_expiry_interval=100)
+    pair.roads.feed("receiver", encode(wire.Connect(V5, "receiver", False, 0, properties=properties), V5))  # noqa: FBT003
+    messages = pair.roads.settle()["receiver"].publishes
+    assert [message.packet_id for message in messages] == list(range(11, 17))
+
+
+@pytest.mark.parametrize("what", ["subscribing", "spreading", "deferred"])
+def test_what_would_wait_behind_a_subscribe_takes_the_slow_road(make: Make, what: str) -> None:
+    pair = make(session_expiry_interval=100)
+    pair.subscribe()
+    _warm(pair, qos=1)
+    before = pair.roads.carried
+    client = pair.roads.lane.node.hub.connections["publisher"]
+    flow = next(iter(client._lane._flows_qos1.values())).stored  # type: ignore[union-attr]
+    assert flow is not None
+    setattr(client, what, 1)
+    assert flow.messages_max(client) == 0
+    setattr(client, what, 0)
+    assert flow.messages_max(client) > 0
+    assert pair.roads.carried == before
 
 
 # What ends a flow: each of these happens between two runs that the lane knows ---------------------------------------
@@ -729,16 +923,18 @@ def test_a_receiver_that_is_gone_gets_nothing_and_one_that_comes_back_gets_what_
     _warm(pair)
 
 
-def test_a_receiver_that_is_kept_from_now_on_ends_a_flow_of_qos_1(make: Make) -> None:
+def test_a_receiver_that_is_kept_from_now_on_has_what_follows_in_its_queue(make: Make) -> None:
     """Its messages are stored before they are acknowledged."""
     pair = make()
     pair.subscribe()
     _warm(pair, qos=1)
     pair.connect("receiver", session_expiry_interval=100)
     pair.subscribe()
-    before = pair.roads.carried
     assert len(pair.publish(qos=1)) == 10
-    assert pair.roads.carried == before
+    assert _queued(pair) == (10, 10)
+    pair.connect("receiver", clean=False, session_expiry_interval=0)
+    assert len(pair.publish(qos=1)) == 10
+    assert _queued(pair) == (20, 20)
 
 
 def test_receivers_of_different_kinds_each_get_their_own_form(make: Make) -> None:

@@ -13,6 +13,7 @@ from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.ports import (
     Accept,
+    AcceptRun,
     Acknowledge,
     Done,
     End,
@@ -105,6 +106,36 @@ async def test_a_batch_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(operations) for _, operations in store.batches] == [3, 3, 1]
 
 
+async def test_of_a_run_each_message_counts_for_the_bound_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "OPERATIONS_PER_BATCH_MAX", 5)
+    store = ScriptedStore()
+    pump = make(store)
+    for size in (3, 1, 2, 9, 1):
+        pump.submit(AcceptRun(message=Message(topic="t", payload=b"", qos=1), payloads=(b"",) * size, targets=()))
+    await pump.idle()
+    assert [len(operations) for _, operations in store.batches] == [2, 1, 1, 1]
+
+
+async def test_others_have_a_turn_between_the_callbacks_of_long_runs() -> None:
+    loop = asyncio.get_running_loop()
+    turn = 0
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        if len(turns) < 3:
+            loop.call_soon(tick)
+
+    turns: list[int] = []
+    pump = make(ScriptedStore())
+    run = AcceptRun(message=Message(topic="t", payload=b"", qos=1), payloads=(b"",) * 500, targets=())
+    for _ in range(3):
+        pump.submit(run, lambda _: turns.append(turn))
+    tick()
+    await pump.idle()
+    assert turns[0] == turns[1] < turns[2]
+
+
 async def test_a_fenced_node_is_told_once_and_acknowledges_nothing() -> None:
     fenced: list[str] = []
     seen: list[Result] = []
@@ -166,6 +197,18 @@ async def test_a_publisher_with_few_large_messages_is_resumed_once_enough_of_the
     await pump.idle()
     assert resumed
     assert order.waiting_bytes == 0
+
+
+async def test_every_packet_of_a_run_waits() -> None:
+    resumed: list[int] = []
+    pump = make(ScriptedStore())
+    order = OrderedEffects(pump)
+    order.commit(operation(1), lambda _: None, size=30, packets=3)
+    order.commit(operation(2), lambda _: resumed.append(-1), packets=2)
+    assert (order.waiting_packets, order.waiting_bytes, len(order)) == (5, 30, 2)
+    order.when_below(1, 1, lambda: resumed.append(order.waiting_packets))
+    await pump.idle()
+    assert resumed == [-1, 0]
 
 
 async def test_what_waits_for_nothing_has_no_bytes_waiting() -> None:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mqtt_broker.session.inflight import PACKET_IDS_MAX, InboundIds, OutboundWindow, Phase, PubRecOutcome, packet_id_of
+from mqtt_broker.session.inflight import (
+    PACKET_IDS_MAX,
+    Answer,
+    InboundIds,
+    OutboundWindow,
+    Phase,
+    PubRecOutcome,
+    packet_id_of,
+)
 
 
 def ids_of(window: OutboundWindow[str]) -> list[int]:
@@ -129,6 +137,38 @@ def test_every_packet_id_can_be_in_use_at_once() -> None:
     window = OutboundWindow[int](PACKET_IDS_MAX)
     assert {window.send(number, 1) for number in range(PACKET_IDS_MAX)} == set(range(1, PACKET_IDS_MAX + 1))
     assert not window.has_room
+
+
+def test_stored_exchanges_have_the_ids_of_their_sequences_and_end_with_them() -> None:
+    """[MQTT-4.3.2-1] [MQTT-4.3.2-3]"""
+    window = OutboundWindow[str](PACKET_IDS_MAX)
+    assert list(window.send_stored(65_534, 4)) == [65_534, 65_535, 1, 2]
+    assert len(window) == 4
+    assert window.awaits(1) is Answer.PUBACK
+    assert not window.can_send(65_536)
+    assert window.finish_stored([1, 65_534]) == (65_536, 65_534)
+    assert window.awaits(1) is None
+    assert window.can_send(65_536)
+
+
+def test_stored_exchanges_begin_all_or_not_at_all() -> None:
+    """[MQTT-2.2.1-4] [MQTT-3.3.4-9]"""
+    window = OutboundWindow[str](5)
+    window.send("other", 2, 3)
+    assert window.send_stored(1, 3) == ()
+    assert window.send_stored(4, 5) == ()
+    assert list(window.send_stored(4, 4)) == [4, 5, 6, 7]
+    assert window.send_stored(8, 1) == ()
+    window.clear()
+    assert list(window.send_stored(4, 1)) == [4]
+
+
+@pytest.mark.parametrize("ids", [(1, 2, 9), (1, 1), (9,), ()])
+def test_acknowledgements_that_are_not_all_of_stored_exchanges_end_none(ids: tuple[int, ...]) -> None:
+    window = OutboundWindow[str](9)
+    window.send_stored(1, 3)
+    assert window.finish_stored(ids) == ()
+    assert len(window) == 3
 
 
 def test_in_flight_keeps_the_order_of_sending() -> None:

@@ -17,6 +17,8 @@ from mqtt_broker.store.embedded import EmbeddedStore
 from mqtt_broker.store.ports import (
     Accept,
     Accepted,
+    AcceptedRun,
+    AcceptRun,
     Claimed,
     Drop,
     Dropped,
@@ -157,6 +159,26 @@ class StoreMachine(RuleBasedStateMachine):
             self.group_last += 1
             self.group[self.group_last] = Entry(payload, 2)
         assert result == Accepted(tuple(sequences), tuple(evicted))
+
+    @rule(name=clients, count=st.integers(1, 6), marks=st.booleans())
+    def publish_run(self, name: str, count: int, marks: bool) -> None:
+        model = self.models[name]
+        payloads = tuple([b"%d" % (self.published + number) for number in range(count)])
+        self.published += count
+        target = to(model.record, 1, marks_epoch=model.record.epoch if marks else 0)
+        result = self.do(AcceptRun(message=message(b"", 2), payloads=payloads, targets=(target,)))
+        places, evicted = [], []
+        for index, payload in enumerate(payloads):
+            unsent = [place for place in model.queue if place > model.sent_up_to]
+            while len(model.queue) >= 4 and name == "a" and len(model.queue) - len(unsent) < 4:
+                evicted.append((index, name, unsent[0]))
+                del model.queue[unsent.pop(0)]
+            if len(model.queue) < 4:
+                places.append(model.append(Entry(payload, 1)))
+                model.sent_up_to = max(model.sent_up_to, places[-1]) if marks else model.sent_up_to
+        stored = ((places[0] if places else 0, len(places)),)
+        refused = count - len(places) if name == "c" else 0
+        assert result == AcceptedRun(stored, tuple(evicted), refused=refused)
 
     @rule(name=clients, place=places)
     def mark_sent(self, name: str, place: int) -> None:
