@@ -186,16 +186,11 @@ class FastLane:
             return start
         if flow.stored is not None:
             return self._run_stored(flow.stored, data, start, topic_end - start, payload - start, size, end)
-        if self._must_wait(first_byte):
+        if self._client.order:  # what came before still waits for the store: this waits behind it
             return start
         if first_byte == QOS_0:
             return self._run_qos0(flow, flow.message, data, start, payload - start, size, end)
         return self._run_qos1(flow, flow.message, data, start, topic_end - start, payload - start, size, end)
-
-    def _must_wait(self, first_byte: int) -> bool:
-        """What came before still waits for the store: this waits behind it. Or it must be counted [MQTT-3.3.4-7]."""
-        client = self._client
-        return bool(client.order) or (first_byte == QOS_1 and client.connection.has_open_exchanges)
 
     def _frames_max(self, flow: _Flow) -> int:
         """How long a run may be, so that every receiver takes it whole; 1 if one of them must queue."""
@@ -248,6 +243,8 @@ class FastLane:
         self, flow: _Flow, template: Message, data: bytes, start: int, id_at: int, payload_at: int, size: int, end: int
     ) -> int:
         """Acknowledge, then forward: the order of the slow road."""
+        if self._client.connection.has_open_exchanges:  # [MQTT-3.3.4-7]: it must be counted
+            return start
         last = end - size
         if start + size <= last and data.startswith(data[start : start + id_at], start + size):
             last = min(last, start + size * (self._frames_max(flow) - 1))
@@ -261,12 +258,13 @@ class FastLane:
         self._client.connection.acknowledge(opening + (closing + opening).join(ids) + closing)
         self._client.wrote()
         for form in flow.forms:
-            frame_bytes = form.frame_bytes(size - payload_at)
+            head = form.head(size - payload_at)
+            frame_bytes = form.frame_bytes(head, size - payload_at)
             if form.qos:
                 for session in form.sessions:
-                    sent += self._send_qos1(template, form, session, frame_bytes, payloads)
+                    sent += self._send_qos1(template, form, session, head, frame_bytes, payloads)
                 continue
-            before = form.head(size - payload_at) + form.after_id
+            before = head + form.after_id
             frames = before + before.join(payloads)
             for session in form.sessions:
                 outlet = session.outlet
@@ -301,7 +299,7 @@ class FastLane:
         counters.payload_bytes_sent += sent * payload_bytes
 
     def _send_qos1(
-        self, template: Message, form: Form, session: LiveSession, frame_bytes: int, payloads: list[bytes]
+        self, template: Message, form: Form, session: LiveSession, head: bytes, frame_bytes: int, payloads: list[bytes]
     ) -> int:
         """As many as the window takes at once, which it returns; the rest waits in the outlet like everybody's."""
         outlet = session.outlet
@@ -309,7 +307,7 @@ class FastLane:
             return 0
         ids = outlet.begin_forgettable(len(payloads), frame_bytes)
         if ids:
-            outlet.forward_qos1(form.frames(ids, payloads), frame_bytes)
+            outlet.forward_qos1(form.frames(head, ids, payloads), frame_bytes)
         if len(ids) < len(payloads):
             self._offer(template, form, outlet, payloads[len(ids) :])
         return len(ids)

@@ -57,13 +57,13 @@ class Form:
             self._payload_bytes = payload_bytes
         return self._head
 
-    def frame_bytes(self, payload_bytes: int) -> int:
-        """How long a packet is."""
-        return len(self.head(payload_bytes)) + (2 if self.qos else 0) + len(self.after_id) + payload_bytes
+    def frame_bytes(self, head: bytes, payload_bytes: int) -> int:
+        """How long a packet with this `head` is."""
+        return len(head) + (2 if self.qos else 0) + len(self.after_id) + payload_bytes
 
-    def frames(self, ids: Iterable[int], payloads: list[bytes]) -> bytes:
-        """QoS 1 packets of these ids, for as many of `payloads`, which are of one length."""
-        before, after = self.head(len(payloads[0])), self.after_id
+    def frames(self, head: bytes, ids: Iterable[int], payloads: list[bytes]) -> bytes:
+        """QoS 1 packets of these ids, for as many of `payloads`, all of the length that `head` is for."""
+        before, after = head, self.after_id
         if after:
             return b"".join([before + _ID_BYTES[i] + after + p for i, p in zip(ids, payloads, strict=False)])
         return b"".join([before + _ID_BYTES[i] + p for i, p in zip(ids, payloads, strict=False)])

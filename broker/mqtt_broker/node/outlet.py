@@ -504,7 +504,8 @@ class Outlet:
 
     def drain(self) -> None:
         """Send what transport, window and mark allow, in order; then fetch more of the stored queue if there is any."""
-        self.relax()
+        if self._congested:
+            self.relax()
         sink = self._sink
         while self._pending_qos0 and sink.writable:
             delivery = self._pending_qos0.popleft()

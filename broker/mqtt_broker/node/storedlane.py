@@ -168,11 +168,12 @@ class _Run:
         if outlet is None:
             return True
         payloads, form = self._payloads[:count], each.form
-        frame_bytes = form.frame_bytes(len(payloads[0]))
+        head = form.head(len(payloads[0]))
+        frame_bytes = form.frame_bytes(head, len(payloads[0]))
         ids = outlet.begin_stored(first, count, frame_bytes) if session is each.session else ()
         if not ids:
             return outlet.leave_stored(first, first + count - 1)
-        outlet.forward_qos1(form.frames(ids, payloads), frame_bytes)
+        outlet.forward_qos1(form.frames(head, ids, payloads), frame_bytes)
         counters = self._hub.counters
         counters.messages_sent += count
         counters.payload_bytes_sent += count * len(payloads[0])

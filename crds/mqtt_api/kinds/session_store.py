@@ -171,7 +171,7 @@ class Durability(Shape):
 
     invariants = (
         Rule(
-            cel="(self.level == 'Replicated') == has(self.replicas)",
+            cel="(has(self.level) && self.level == 'Replicated') == has(self.replicas)",
             message="goes with level: Replicated, which cannot do without it",
             holds=lambda self: (self.level == DurabilityLevel.REPLICATED) == (self.replicas is not None),
             field="replicas",
