@@ -1,6 +1,6 @@
 # Verbs for people. Each is one line over hack/; CI runs hack/test itself.
 .DEFAULT_GOAL := help
-.PHONY: help sync check test unit fuzz protocol bench gen measure
+.PHONY: help sync check test unit fuzz protocol cluster kubernetes bench gen measure
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ bench: ## this broker beside Mosquitto, in one run
 
 protocol: ## one real broker, real clients
 	@./hack/test protocol
+
+cluster: ## several brokers on real Redis, with faults
+	@./hack/test cluster
+
+kubernetes: ## a real API server: the definitions and what they refuse
+	@./hack/test kubernetes
 
 gen: sync ## write the CRDs, the state diagram and the clause table again
 	@.venv/bin/python hack/gen_crds.py

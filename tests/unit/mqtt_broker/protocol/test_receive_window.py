@@ -36,3 +36,15 @@ def test_completing_what_is_not_open_changes_nothing() -> None:
     window.open(1)
     with pytest.raises(Violation):
         window.open(2)
+
+
+def test_many_ids_are_opened_and_completed_at_once() -> None:
+    """[MQTT-3.3.4-7]"""
+    window = ReceiveWindow(4)
+    window.open_all([1, 2, 2])
+    assert window.room == 2
+    window.complete_all([2, 9])
+    assert window.room == 3
+    window.open_all([3, 4, 5])
+    with pytest.raises(Violation):
+        window.open(6)
