@@ -1,8 +1,8 @@
 """I8: what has expired is not delivered: to nobody who connects only after its time.
 
-A connection that was there in time proves nothing, for a delivery may have begun before; so does a repetition. Time runs
-from when the broker has a message: a node that is stopped may read it seconds after it was sent, so that one which was
-never acknowledged proves nothing either.
+A connection that was there in time proves nothing, for a delivery may have begun before; so does a repetition. Time
+runs from when the broker has a message: a node that is stopped may read it seconds after it was sent, so that one which
+was never acknowledged proves nothing either.
 """
 
 from cluster.chaos.history import History
