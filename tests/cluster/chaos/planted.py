@@ -112,7 +112,7 @@ def undead(record: Record, terms: Terms) -> Record | None:
     for message in history.messages.values():
         if message.expiry_s is None:
             continue
-        over_at = message.sent[-1] + message.expiry_s + terms.expiry_slack_s
+        over_at = max(message.sent[-1], message.acked_at) + message.expiry_s + terms.expiry_slack_s
         for event in only(record, Connected):
             if event.at > over_at:
                 late = Received(

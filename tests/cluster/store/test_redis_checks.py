@@ -10,7 +10,7 @@ from mqtt_api.node_settings import RedisSettings
 from mqtt_api.store_keys import StoreKeys
 from mqtt_broker.store.ports import StoreMismatch, StoreUnavailable
 from mqtt_broker.store.redis.checks import Findings, problems
-from mqtt_broker.store.redis.clock import CORRECTIONS_MAX, CORRECTIONS_S, StoreClock
+from mqtt_broker.store.redis.clock import CORRECTIONS_MAX, JUMPS_MAX, SETTLED_S, StoreClock
 from mqtt_broker.store.redis.store import RedisStore
 from support.redis_rig import password_file, settings_for
 from support.redis_server import RedisServer, ServerOptions
@@ -182,34 +182,64 @@ def test_time_never_goes_back() -> None:
     assert clock.now() == 1_000.5
 
 
-def test_a_jump_is_reported_and_not_followed() -> None:
+def settled(steady: Steady) -> StoreClock:
+    """A clock that has agreed with a server at 1,000 s for long enough."""
+    clock = StoreClock(steady=steady)
+    clock.learn(1_000.0 - SETTLED_S, clock.steady())
+    steady.time += SETTLED_S
+    assert clock.now() == 1_000.0
+    return clock
+
+
+def test_a_jump_is_reported_to_the_one_who_corrects_and_not_followed() -> None:
+    steady = Steady()
+    clock = settled(steady)
+    steady.time += 10.0
+    assert clock.learn(4_610.0, clock.steady(), corrects=True) == 3_600.0
+    assert clock.now() == 1_010.0
+
+
+def test_whoever_does_not_correct_waits_for_the_correction_but_not_for_ever() -> None:
+    steady = Steady()
+    clock = settled(steady)
+    for _ in range(JUMPS_MAX):
+        assert clock.learn(4_600.0, clock.steady()) == 0.0
+        assert clock.now() == 1_000.0
+    clock.learn(4_600.0, clock.steady())
+    assert clock.now() == 4_600.0
+
+
+def test_a_clock_that_is_new_follows_the_server() -> None:
+    """It may have been set while the server's clock was wrong."""
     steady = Steady()
     clock = StoreClock(steady=steady)
-    clock.learn(1_000.0, clock.steady())
-    steady.time += 10.0
-    assert clock.learn(4_610.0, clock.steady()) == 3_600.0
-    assert clock.now() == 1_010.0
+    clock.learn(4_600.0, clock.steady())
+    steady.time += 2.0
+    assert clock.learn(1_002.0, clock.steady(), corrects=True) == 0.0
+    steady.time += 1.0
+    clock.learn(1_003.0, clock.steady())
+    assert clock.told == ""
+    steady.time += SETTLED_S
+    assert clock.learn(1_013.0, clock.steady(), corrects=True) == 0.0
 
 
 def test_a_jump_that_others_undo_again_and_again_was_ours_and_is_followed() -> None:
     steady = Steady()
-    clock = StoreClock(steady=steady)
-    clock.learn(1_000.0, clock.steady())
+    clock = settled(steady)
     for _ in range(CORRECTIONS_MAX):
-        assert clock.learn(4_600.0, clock.steady()) == 3_600.0
-    assert clock.learn(4_600.0, clock.steady()) == 0.0
+        assert clock.learn(4_600.0, clock.steady(), corrects=True) == 3_600.0
+    assert clock.learn(4_600.0, clock.steady(), corrects=True) == 0.0
     assert clock.now() == 4_600.0
-    steady.time += CORRECTIONS_S
-    assert clock.learn(4_600.0 + CORRECTIONS_S - 500, clock.steady()) == -500.0
 
 
-def test_scripts_are_told_our_estimate_once_there_is_one() -> None:
+def test_scripts_are_told_our_estimate_once_it_is_to_be_believed() -> None:
     steady = Steady()
     clock = StoreClock(steady=steady)
     assert clock.told == ""
     clock.learn(1_000.0, clock.steady())
-    steady.time += 2.5
-    assert clock.told == "~1002.5"
+    assert clock.told == ""
+    steady.time += SETTLED_S
+    assert clock.told == f"~{1_000.0 + SETTLED_S!r}"
     assert StoreClock(lambda: 5.0).told == "5.0"
 
 

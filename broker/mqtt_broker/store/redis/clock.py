@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 JUMP_S_MIN = 1.0  # what the server's clock and ours may differ by from one reading to the next: more is a jump
 GOOD_READING_S_MAX = 0.1  # an answer that took longer does not replace what is known better
+SETTLED_S = 10.0  # a clock is to be believed against the server's when it has agreed with it for so long
+JUMPS_MAX = 5  # readings in a row that disagree: by then whoever may correct would have, so the server is right
 CORRECTIONS_S = 60.0  # within this time
 CORRECTIONS_MAX = 3  # so many jumps are corrected: more, and it is our clock that is odd
 
@@ -26,6 +28,8 @@ class StoreClock:
         self._steady = steady
         self._ahead: float | None = None  # of the steady clock
         self._uncertain_s = 0.0  # how much `_ahead` may be wrong
+        self._learned_at = 0.0
+        self._jumps = 0
         self._corrected_at: deque[float] = deque(maxlen=CORRECTIONS_MAX)
         self._latest = 0.0
 
@@ -37,7 +41,7 @@ class StoreClock:
     @property
     def told(self) -> str:
         """What any other script is told: "~" and our estimate; the server's time counts unless it is far from that."""
-        return f"~{self.now()!r}" if self._given is None and self._ahead is not None else self.given
+        return f"~{self.now()!r}" if self._given is None and self._is_settled(self._steady()) else self.given
 
     def now(self) -> float:
         """Seconds since the epoch; never goes back."""
@@ -52,11 +56,15 @@ class StoreClock:
         """The clock that `learn` wants `asked_at` of."""
         return self._steady()
 
-    def learn(self, store_time: float, asked_at: float) -> float:
+    def _is_settled(self, now: float) -> bool:
+        return self._ahead is not None and now - self._learned_at >= SETTLED_S
+
+    def learn(self, store_time: float, asked_at: float, *, corrects: bool = False) -> float:
         """Take a reading that was asked for at `asked_at`. Returns how far the store's clock jumped, mostly 0.0.
 
-        After a jump this clock goes on as before: the caller takes the jump out of the stored offset. Where that does
-        not help, as the store and other nodes do not agree with us, their time is taken.
+        After a jump this clock goes on as before. One node of all `corrects`: it is told how far, and takes the jump
+        out of the stored offset. A clock that is new may have been set by a jump itself, and follows the server; so
+        does one that nobody agrees with.
         """
         if self._given is not None:
             return 0.0
@@ -64,11 +72,21 @@ class StoreClock:
         ahead, uncertain_s = store_time - (asked_at + now) / 2, (now - asked_at) / 2
         jump = 0.0 if self._ahead is None else ahead - self._ahead
         if abs(jump) <= JUMP_S_MIN + uncertain_s + self._uncertain_s:
+            self._jumps = 0
+            if self._ahead is None:
+                self._learned_at = now
             if self._ahead is None or uncertain_s <= max(self._uncertain_s, GOOD_READING_S_MAX):
                 self._ahead, self._uncertain_s = ahead, uncertain_s
             return 0.0
-        if len(self._corrected_at) == CORRECTIONS_MAX and now - self._corrected_at[0] < CORRECTIONS_S:
-            self._ahead, self._uncertain_s = ahead, uncertain_s
-            return 0.0
-        self._corrected_at.append(now)
-        return jump
+        self._jumps += 1
+        if self._has_to_follow(now):
+            self._ahead, self._uncertain_s, self._jumps = ahead, uncertain_s, 0
+        elif corrects:
+            self._corrected_at.append(now)
+            return jump
+        return 0.0
+
+    def _has_to_follow(self, now: float) -> bool:
+        corrected = self._corrected_at
+        in_vain = len(corrected) == CORRECTIONS_MAX and now - corrected[0] < CORRECTIONS_S
+        return in_vain or self._jumps > JUMPS_MAX or not self._is_settled(now)

@@ -106,7 +106,8 @@ class RedisStore:
     async def renew(self, membership: Membership, facts: NodeFacts) -> tuple[Lease, ...]:
         asked_at = self._clock.steady()
         renewed = await members.renew(self._lease, self._clock, membership, facts)
-        jump_s = self._clock.learn(renewed.store_time, asked_at)
+        is_elder = membership.token == min((lease.token for lease in renewed.leases), default=membership.token)
+        jump_s = self._clock.learn(renewed.store_time, asked_at, corrects=is_elder)
         if jump_s and await members.set_clock(self._lease, renewed.clock_offset, jump_s):
             log.error("the clock of the store's server jumped by %+.1f s: corrected, but look after it", jump_s)
         return renewed.leases
