@@ -18,6 +18,7 @@ from support.certificates import Authority, trusting
 from support.client import Client
 from support.policies import allow, policy
 from support.proxy_headers import LOCAL, PROXY, TCP6, UNSPECIFIED, addresses, tls_tlv, tlv, v1, v2
+from support.waiting import eventually
 from support.websocket import BINARY, WebSocket, frame, hang_up, request
 
 X509_OPEN = AuthenticationSettings(name="devices", type="X509", principals="Open", client_ids=("${username}",))
@@ -206,8 +207,11 @@ async def test_a_refused_client_is_written_down_with_its_own_address(start_broke
     broker = start_broker(policy(), listeners=(proxied(listener()),), authentication=())
     async with opened(broker, HEADER) as (reader, writer), Client(reader, writer, ProtocolVersion.V5) as client:
         assert (await client.connect("c")).reason.is_error
-    line = next(line for line in broker.program.lines if "192.0.2.7" in line)
-    assert '"client_id": "c"' in line
+    await eventually(
+        lambda: any("192.0.2.7" in line and '"client_id": "c"' in line for line in list(broker.program.lines)),
+        5.0,
+        "the log names the client by its own address",
+    )
 
 
 async def test_trusted_networks_change_while_the_node_runs(start_broker: StartBroker) -> None:

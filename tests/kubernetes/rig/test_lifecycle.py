@@ -77,7 +77,7 @@ def test_what_an_up_that_was_killed_has_left_is_taken_down(place: Place) -> None
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_up_that_is_interrupted_takes_down_what_it_started(number: signal.Signals, place: Place) -> None:
     program = Program(command_line(place, "up", "--fast", "--backend", "local"), environment(place))
-    wait_until(lambda: "kube-apiserver" in daemons.running(place).values(), 30.0)
+    wait_until(lambda: "etcd" in daemons.running(place).values(), 30.0)
     program.signal(number)
     assert program.wait(30.0) == 130
     assert daemons.running(place) == {}
