@@ -10,6 +10,7 @@ from cluster.store.servers import redis_server, valkey_server
 from mqtt_api.node_settings import RedisSettings
 from mqtt_broker.store.cluster import FeedEntry, Lease, NodeEntered, NodeFacts, NodeLeft, Positions
 from mqtt_broker.store.ports import Done, End, Fenced, Membership, StoreMismatch, StoreUnavailable
+from mqtt_broker.store.redis import clock
 from mqtt_broker.store.redis import membership as members
 from mqtt_broker.store.redis.store import RedisStore
 from support.proxy import Proxy, Way
@@ -359,8 +360,9 @@ async def test_the_stores_time_is_the_servers_plus_the_offset_and_nobody_correct
 
 
 async def test_a_jump_of_the_servers_clock_is_taken_out_of_the_offset(
-    nodes: Nodes, server: RedisServer, caplog: pytest.LogCaptureFixture
+    nodes: Nodes, server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(clock, "SETTLED_S", 0.0)  # a clock is believed at once
     node = await nodes.join("a")
     await node.enter()
     await node.renew()
