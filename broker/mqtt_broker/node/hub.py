@@ -15,7 +15,6 @@ from mqtt_api.node_settings import NodeSettings, QueueSettings
 from mqtt_api.policy import NO_LIMITS, ClientLimits, Facts, Policy, PolicyDecoder, Principal, Rights
 from mqtt_broker.auth.authorize import RightsCache
 from mqtt_broker.auth.passwords import PasswordVerifier
-from mqtt_broker.node.clock import boottime
 from mqtt_broker.node.counters import Counters, DropReason
 from mqtt_broker.node.live import LiveSession
 from mqtt_broker.node.outlet import Delivery, Outlet
@@ -31,6 +30,7 @@ from mqtt_broker.routing.shared import MemberPicker
 from mqtt_broker.routing.tree import SubscriptionTree
 from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import QueueBounds, SessionRecord, Subscription
+from mqtt_broker.store.boottime import boottime
 from mqtt_broker.store.ports import Membership, Result, Store
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mqtt_api.node_settings import RedisSettings
-from mqtt_broker.node.clock import boottime
 from mqtt_broker.node.peers.lease import RENEW_S, Tenure, Watch
+from mqtt_broker.store.boottime import boottime
 from mqtt_broker.store.cluster import ClusterStore, Lease, NodeFacts
 from mqtt_broker.store.ports import Membership, StoreError, StoreUnavailable
 

@@ -7,17 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from mqtt_broker.store.boottime import boottime
+
 JUMP_S_MIN = 1.0  # what the server's clock and ours may differ by from one reading to the next: more is a jump
 GOOD_READING_S_MAX = 0.1  # an answer that took longer does not replace what is known better
 SETTLED_S = 10.0  # a clock is to be believed against the server's when it has agreed with it for so long
 JUMPS_MAX = 5  # readings in a row that disagree: by then whoever may correct would have, so the server is right
 CORRECTIONS_S = 60.0  # within this time
 CORRECTIONS_MAX = 3  # so many jumps are corrected: more, and it is our clock that is odd
-
-
-def boottime() -> float:
-    """Seconds since some moment, never going back, that go on while the machine sleeps where it can tell."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class StoreClock:

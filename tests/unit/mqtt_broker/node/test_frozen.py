@@ -7,7 +7,7 @@ import pytest
 
 from mqtt_broker.node import client as client_module
 from mqtt_broker.node import hub as hub_module
-from mqtt_broker.node.clock import boottime
+from mqtt_broker.store.boottime import boottime
 from mqtt_broker.wire.codec import encode
 from mqtt_broker.wire.packets import (
     ConnAck,

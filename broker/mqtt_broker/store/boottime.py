@@ -1,4 +1,4 @@
-"""The clock that leases are measured by: it goes on while the machine sleeps, where the system has such a clock."""
+"""The clock of leases and of the store's time: it goes on while the machine sleeps, where the system has such a one."""
 
 import time
 
