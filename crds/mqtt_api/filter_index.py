@@ -48,12 +48,14 @@ class FilterIndex:
     Those must not differ in more than one level, or a mixture of them would match as well.
     """
 
-    __slots__ = ("_depths",)
+    __slots__ = ("_below", "_depths")
 
     def __init__(self, filters: Sequence[tuple[int, Levels]]) -> None:
         deepest = max((len(levels) for _, levels in filters), default=0)
         # One depth more than there are levels: there all filters have ended, and every longer question fails.
         self._depths = tuple(_depth(filters, depth) for depth in range(deepest + 1))
+        # What `covering` reads of every depth but the first, made ready: a publish with a new topic waits for it.
+        self._below = tuple((seen.literals, seen.plus, seen.rest) for seen in self._depths[1:])
 
     def covering(self, levels: Levels) -> int:
         """The filters that match every topic that `levels` matches. A topic's own levels ask which filters match it."""
@@ -65,7 +67,7 @@ class FilterIndex:
             alive |= root.plus
         found = 0
         # A '+' in the question is no key of `literals`, so that only '+' and '#' cover it.
-        for level, (literals, plus, rest, _, _) in zip(body[1:], self._depths[1:], strict=False):
+        for level, (literals, plus, rest) in zip(body[1:], self._below, strict=False):
             if not alive:
                 return found
             found |= alive & rest

@@ -4,7 +4,7 @@ Knows precedence, coverage and the default; does not know connections, packets, 
 """
 
 from mqtt_api.filter_index import lowest
-from mqtt_api.policy_values import Activity, Decision, Effect, Facts, Grant, Policy, Step
+from mqtt_api.policy_values import Activity, Decision, Effect, Facts, Grant, Policy, Rule, Step
 from mqtt_api.policy_words import NO_RULE_FORBIDS, allowed_by, denied_by, walk, why_no_rule
 from mqtt_api.rule_set import Ask, Rules, RuleSet
 from mqtt_api.templates import ATTRIBUTE_PREFIX
@@ -23,10 +23,11 @@ class Rights:
     0, 1 or 2, and a share name that is not empty (`group` None = not shared).
     """
 
-    __slots__ = ("_default", "_rules")
+    __slots__ = ("_decisions", "_default", "_rules")
 
     def __init__(self, rules: RuleSet, default_effect: Effect) -> None:
         self._rules = rules
+        self._decisions = rules.decisions  # by entry, those that were taken: a rule decides many times
         self._default = _ALLOWED_BY_DEFAULT if default_effect is Effect.ALLOW else None
 
     def may_publish(self, topic: str, qos: int, retain: bool) -> Decision:
@@ -88,10 +89,11 @@ class Rights:
         """The decision of the entry that takes precedence among `hits`; None if there are none."""
         if not hits:
             return None
-        rule = self._rules.owners[lowest(hits)]
-        if rule.effect is Effect.ALLOW:
-            return Decision(allowed=True, rule=rule.reference, reason=allowed_by(rule))
-        return Decision(allowed=False, rule=rule.reference, reason=denied_by(rule))
+        entry = lowest(hits)
+        decision = self._decisions.get(entry)
+        if decision is None:
+            decision = self._decisions[entry] = _decision(self._rules.owners[entry])
+        return decision
 
     def _undecided(self, ask: Ask) -> Decision:
         """The decision where no rule speaks: no, unless the policy's default says otherwise."""
@@ -102,6 +104,12 @@ class Rights:
         outranking = (hits & -hits) - 1  # entries before the granting one; all of them if the default granted
         denies = self._rules.denies & fitting & outranking
         return bool(denies and denies & self._rules.index.overlapping(levels))
+
+
+def _decision(rule: Rule) -> Decision:
+    if rule.effect is Effect.ALLOW:
+        return Decision(allowed=True, rule=rule.reference, reason=allowed_by(rule))
+    return Decision(allowed=False, rule=rule.reference, reason=denied_by(rule))
 
 
 class Resolver:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from mqtt_api.filter_index import FilterIndex, FilterIndexes, bits
-from mqtt_api.policy_values import Activity, Effect, Retained, Rule, Sharing
+from mqtt_api.policy_values import Activity, Decision, Effect, Retained, Rule, Sharing
 from mqtt_api.templates import fill, literal_filter
 from mqtt_api.topics import Levels
 
 QOS_LEVELS = (0, 1, 2)
+SHARED_INDEX_MIN = 32  # so many filters without placeholders are indexed once for all clients; fewer cost little each
 
 
 class Ask(NamedTuple):
@@ -32,15 +33,18 @@ class Rules:
 
     Raises TopicError if a template is malformed, so that nothing is decided by such rules. `rules` and `owners` (of
     entries) are in order of precedence. `literal` indexes the filters without placeholders, `templates` are the others
-    by their entry. `denies` are the entries of deny rules, `by_activity` those that speak about publishing or
-    subscribing.
+    by their entry. `few` are the filters of `literal` if they are so few that each client can index them again.
+    `denies` are the entries of deny rules, `by_activity` those that speak about publishing or subscribing.
+    `decisions` remembers, by entry, how decisions by it are told: for whoever takes them.
     """
 
     __slots__ = (
         "_starts",
         "by_activity",
         "by_group",
+        "decisions",
         "denies",
+        "few",
         "literal",
         "owners",
         "plain",
@@ -67,8 +71,10 @@ class Rules:
                     literal.append((len(owners), levels))
                 owners.append(rule)
         self.owners = tuple(owners)
+        self.decisions: dict[int, Decision] = {}
         self.templates = tuple(templates)
         self.literal = FilterIndex(literal)
+        self.few = tuple(literal) if len(literal) < SHARED_INDEX_MIN else None
         self._starts = (*starts, len(owners))
         self._sort_entries()
 
@@ -129,13 +135,17 @@ class RuleSet:
             filters += [(number, levels) for levels in filled.filters]
             if filled.problem:
                 self.problems[number] = filled.problem
-        self.index = FilterIndexes(rules.literal, FilterIndex(filters)) if filters else rules.literal
+        self.index = _index(rules, filters)
         self.idle = bits(self.problems) & ~rules.denies
         self._fit = ~self.idle
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         return self._rules.rules
+
+    @property
+    def decisions(self) -> dict[int, Decision]:
+        return self._rules.decisions
 
     @property
     def owners(self) -> tuple[Rule, ...]:
@@ -169,6 +179,15 @@ class RuleSet:
     def entries_of(self, position: int) -> int:
         """The entries of the rule at this position of `rules`."""
         return self._rules.entries_of(position)
+
+
+def _index(rules: Rules, filters: list[tuple[int, Levels]]) -> FilterIndex | FilterIndexes:
+    """All filters of one client: `filters` are those with its values filled in."""
+    if not filters:
+        return rules.literal
+    if rules.few is None:
+        return FilterIndexes(rules.literal, FilterIndex(filters))
+    return FilterIndex([*rules.few, *filters])
 
 
 def _joined(sets: Iterable[int]) -> int:

@@ -30,6 +30,8 @@ def accept_of(
 
     `outlets`: those of the targets are told that it is under way, and added here; then the caller must `redeem` them.
     """
+    if not (message.qos or message.retain or marker or fires_will_of or part):
+        return None  # nothing of a QoS 0 message is kept anywhere
     targets = tuple([target for receiver in plan.receivers if (target := _target(hub, receiver, outlets)) is not None])
     queues: tuple[GroupTarget, ...] = ()
     if message.qos:

@@ -4,7 +4,7 @@ Knows subscriptions and the rules of overlapping; does not know how a message tr
 (it is told through `may_receive`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -42,7 +42,7 @@ class Plan(Struct, frozen=True):
 
 def plan(
     message: Message,
-    matches: Iterable[tuple[str, Subscription]],
+    matches: Sequence[tuple[str, Subscription]],
     may_receive: Callable[[str, Subscription], bool],
     as_of: int = 0,
 ) -> Plan:
@@ -51,6 +51,10 @@ def plan(
     `may_receive` is asked only for a subscription that a deny rule overlaps (`has_exceptions`): the others were decided
     when they were granted. A shared subscription none of whose members may receive is left out.
     """
+    if len(matches) == 1:  # most messages have one receiver, or none
+        client_id, subscription = matches[0]
+        if subscription.group is None and not subscription.no_local and not subscription.has_exceptions:
+            return Plan((_receiver(message, client_id, subscription),), as_of=as_of)
     planning = Planning(message, may_receive)
     planning.add(matches)
     return planning.plan(as_of)

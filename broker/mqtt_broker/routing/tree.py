@@ -201,10 +201,32 @@ class SubscriptionTree:
         exact = self._exact.get(topic)
         if exact is not None:
             exact.collect(found)
-        for holders in self._wildcard_holders(topic):
-            if holders is None:
+        # The same walk as in `_wildcard_holders`, for every publish with a topic that is new: without a generator.
+        here = [self._root]
+        wildcards = not topic.startswith("$")  # [MQTT-4.7.2-1]
+        for level in topic.split("/"):
+            below = []
+            for node in here:
+                if wildcards:
+                    if node.rest is not None:
+                        node.rest.collect(found)
+                    if node.any_level is not None:
+                        below.append(node.any_level)
+                child = node.only if node.only_level == level else node.children.get(level)  # [MQTT-3.3.2-3]
+                if child is not None:
+                    below.append(child)
+            if not below:
+                break
+            here = below
+            if len(here) >= NODES_PER_LOOK:
                 return None
-            holders.collect(found)
+            wildcards = True
+        else:
+            for node in here:
+                if node.holders is not None:
+                    node.holders.collect(found)
+                if node.rest is not None:  # `a/#` matches `a`, the parent, too (MQTT 5.0, 4.7.1.2)
+                    node.rest.collect(found)
         return found if len(found) <= matches_max else None
 
     def walk(self, topic: str) -> Iterator[list[Match]]:

@@ -131,7 +131,7 @@ async def test_what_finds_no_room_in_the_inbox_of_a_node_that_stands_still_is_co
             ("stoa_lease_remaining_seconds", 0.5, LEASE_S),
             ("stoa_lease_renewal_seconds", 0.00001, 1.0),
             ("stoa_barrier_waits_total", 1, 1),
-            ("stoa_barrier_wait_seconds_total", 0.0001, 3.0),
+            ("stoa_barrier_wait_seconds_total", 0.0, 3.0),  # the loop's clock counts milliseconds: less is nothing
             ("stoa_store_calls_total", 3, 1_000),
             ("stoa_store_call_seconds_total", 0.0001, 3.0),
             ("stoa_feed_lag", 0, 0),

@@ -185,7 +185,7 @@ async def test_a_full_store_acknowledges_nothing_that_it_does_not_hold_and_drain
         for _ in range(20):
             assert await publisher.publish("t/1", payload, qos=1) is ReasonCode.SUCCESS
         used = int(scene.server.execute("INFO", "memory")["used_memory"])
-        scene.server.execute("CONFIG", "SET", "maxmemory", used)
+        scene.server.execute("CONFIG", "SET", "maxmemory", used // 2)  # well below: what clients free makes no room
         for number in range(20):
             await publisher.send(Publish("t/2", payload, 1, retain=False, packet_id=1_000 + number))
         await eventually(lambda: scene.metric(0, "stoa_store_available") == 0, what="a full store")
