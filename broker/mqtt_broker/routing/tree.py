@@ -201,32 +201,8 @@ class SubscriptionTree:
         exact = self._exact.get(topic)
         if exact is not None:
             exact.collect(found)
-        # The same walk as in `_wildcard_holders`, for every publish with a topic that is new: without a generator.
-        here = [self._root]
-        wildcards = not topic.startswith("$")  # [MQTT-4.7.2-1]
-        for level in topic.split("/"):
-            below = []
-            for node in here:
-                if wildcards:
-                    if node.rest is not None:
-                        node.rest.collect(found)
-                    if node.any_level is not None:
-                        below.append(node.any_level)
-                child = node.only if node.only_level == level else node.children.get(level)  # [MQTT-3.3.2-3]
-                if child is not None:
-                    below.append(child)
-            if not below:
-                break
-            here = below
-            if len(here) >= NODES_PER_LOOK:
-                return None
-            wildcards = True
-        else:
-            for node in here:
-                if node.holders is not None:
-                    node.holders.collect(found)
-                if node.rest is not None:  # `a/#` matches `a`, the parent, too (MQTT 5.0, 4.7.1.2)
-                    node.rest.collect(found)
+        if not self._collect_wildcards(topic, found):
+            return None
         return found if len(found) <= matches_max else None
 
     def walk(self, topic: str) -> Iterator[list[Match]]:
@@ -272,6 +248,31 @@ class SubscriptionTree:
             self._root_version += 1
         else:
             self._bucket_versions[_bucket(topic_filter)] += 1
+
+    def _collect_wildcards(self, topic: str, found: list[Match]) -> bool:
+        """`_wildcard_holders` without a generator, for every publish whose topic is new. False: NODES_PER_LOOK seen."""
+        here = [self._root]
+        wildcards = not topic.startswith("$")  # [MQTT-4.7.2-1]
+        for level in topic.split("/"):
+            below = []
+            for node in here:
+                if wildcards and node.rest is not None:
+                    node.rest.collect(found)
+                if wildcards and node.any_level is not None:
+                    below.append(node.any_level)
+                child = node.only if node.only_level == level else node.children.get(level)  # [MQTT-3.3.2-3]
+                if child is not None:
+                    below.append(child)
+            here = below
+            if len(here) >= NODES_PER_LOOK:
+                return False
+            wildcards = True
+        for node in here:
+            if node.holders is not None:
+                node.holders.collect(found)
+            if node.rest is not None:  # `a/#` matches `a`, the parent, too (MQTT 5.0, 4.7.1.2)
+                node.rest.collect(found)
+        return True
 
     def _wildcard_holders(self, topic: str) -> Iterator[_Holders | None]:
         """Walk all matching branches at once, one topic level after the other; None after each NODES_PER_LOOK nodes."""
