@@ -10,7 +10,7 @@ from mqtt_api.node_settings import RedisSettings
 from mqtt_api.store_keys import StoreKeys
 from mqtt_broker.store.ports import StoreMismatch, StoreUnavailable
 from mqtt_broker.store.redis.checks import Findings, problems
-from mqtt_broker.store.redis.clock import CORRECTIONS_MAX, JUMPS_MAX, SETTLED_S, StoreClock
+from mqtt_broker.store.redis.clock import CORRECTIONS_MAX, JUMPS_MAX, Reading, StoreClock
 from mqtt_broker.store.redis.store import RedisStore
 from support.redis_rig import password_file, settings_for
 from support.redis_server import RedisServer, ServerOptions
@@ -183,10 +183,9 @@ def test_time_never_goes_back() -> None:
 
 
 def settled(steady: Steady) -> StoreClock:
-    """A clock that has agreed with a server at 1,000 s for long enough."""
+    """A clock that agreed with a server at 1,000 s."""
     clock = StoreClock(steady=steady)
-    clock.learn(1_000.0 - SETTLED_S, clock.steady())
-    steady.time += SETTLED_S
+    clock.learn(1_000.0, clock.steady())
     assert clock.now() == 1_000.0
     return clock
 
@@ -209,18 +208,13 @@ def test_whoever_does_not_correct_waits_for_the_correction_but_not_for_ever() ->
     assert clock.now() == 4_600.0
 
 
-def test_a_clock_that_is_new_follows_the_server() -> None:
-    """It may have been set while the server's clock was wrong."""
-    steady = Steady()
-    clock = StoreClock(steady=steady)
-    clock.learn(4_600.0, clock.steady())
-    steady.time += 2.0
-    assert clock.learn(1_002.0, clock.steady(), corrects=True) == 0.0
-    steady.time += 1.0
-    clock.learn(1_003.0, clock.steady())
-    assert clock.told == ""
-    steady.time += SETTLED_S
-    assert clock.learn(1_013.0, clock.steady(), corrects=True) == 0.0
+@pytest.mark.parametrize(
+    ("store_time", "is_doubtful"),
+    [(1_000.0, False), (1_009.0, False), (999.0, False), (1_011.0, True), (4_600.0, True), (997.0, True)],
+)
+def test_a_time_far_from_what_a_node_saw_last_is_in_doubt(store_time: float, is_doubtful: bool) -> None:
+    assert Reading(store_time, seen=1_000.0).is_doubtful is is_doubtful
+    assert not Reading(store_time, seen=None).is_doubtful
 
 
 def test_a_jump_that_others_undo_again_and_again_was_ours_and_is_followed() -> None:
@@ -232,14 +226,13 @@ def test_a_jump_that_others_undo_again_and_again_was_ours_and_is_followed() -> N
     assert clock.now() == 4_600.0
 
 
-def test_scripts_are_told_our_estimate_once_it_is_to_be_believed() -> None:
+def test_scripts_are_told_our_estimate_once_there_is_one() -> None:
     steady = Steady()
     clock = StoreClock(steady=steady)
     assert clock.told == ""
     clock.learn(1_000.0, clock.steady())
-    assert clock.told == ""
-    steady.time += SETTLED_S
-    assert clock.told == f"~{1_000.0 + SETTLED_S!r}"
+    steady.time += 5.0
+    assert clock.told == f"~{1_005.0!r}"
     assert StoreClock(lambda: 5.0).told == "5.0"
 
 

@@ -10,7 +10,6 @@ from cluster.store.servers import redis_server, valkey_server
 from mqtt_api.node_settings import RedisSettings
 from mqtt_broker.store.cluster import FeedEntry, Lease, NodeEntered, NodeFacts, NodeLeft, Positions
 from mqtt_broker.store.ports import Done, End, Fenced, Membership, StoreMismatch, StoreUnavailable
-from mqtt_broker.store.redis import clock
 from mqtt_broker.store.redis import membership as members
 from mqtt_broker.store.redis.store import RedisStore
 from support.proxy import Proxy, Way
@@ -360,9 +359,8 @@ async def test_the_stores_time_is_the_servers_plus_the_offset_and_nobody_correct
 
 
 async def test_a_jump_of_the_servers_clock_is_taken_out_of_the_offset(
-    nodes: Nodes, server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    nodes: Nodes, server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(clock, "SETTLED_S", 0.0)  # a clock is believed at once
     node = await nodes.join("a")
     await node.enter()
     await node.renew()
@@ -373,3 +371,50 @@ async def test_a_jump_of_the_servers_clock_is_taken_out_of_the_offset(
     assert abs(float(server.execute("HGET", key, "offset"))) < 1
     assert abs(node.store.now() - before) < 2
     assert "jumped by +3600" in caplog.text
+
+
+@pytest.mark.parametrize("jump_s", [3_600, -3_600])
+async def test_a_node_that_comes_while_the_servers_clock_is_wrong_waits_until_another_has_corrected_it(
+    nodes: Nodes, server: RedisServer, jump_s: int
+) -> None:
+    """It could not tell otherwise, and what it wrote would end an hour too early, or too late."""
+    elder = await nodes.join("a")
+    await elder.enter()
+    await elder.renew()
+    right = elder.store.now()
+    server.execute("HSET", f"{{{nodes.settings.key_prefix}}}:d:clock", "offset", str(jump_s))
+    coming = asyncio.create_task(nodes.join("b"))
+    await asyncio.sleep(0.6)
+    assert not coming.done()
+    await elder.renew()
+    node = await coming
+    assert abs(node.store.now() - right) < 5
+
+
+async def test_where_no_other_node_lives_the_servers_clock_is_believed_after_a_while(
+    nodes: Nodes, server: RedisServer
+) -> None:
+    nodes.settings = replace(nodes.settings, lease_s=1.0)
+    gone = await nodes.join("a")
+    await gone.enter()
+    await gone.renew()
+    key = f"{{{nodes.settings.key_prefix}}}:d:clock"
+    server.execute("HSET", key, "offset", "3600")
+    node = await nodes.join("b")
+    assert abs(node.store.now() - gone.store.now() - 3_600) < 10
+    await node.enter()
+    await node.renew()
+    assert float(server.execute("HGET", key, "seen")) > gone.store.now() + 3_000
+
+
+async def test_the_last_node_that_leaves_takes_its_time_along(nodes: Nodes, server: RedisServer) -> None:
+    """So that whoever starts after a stop over night need not wonder where the hours went."""
+    first, last = await nodes.join("a"), await nodes.join("b")
+    for node in (first, last):
+        await node.enter()
+        await node.renew()
+    key = f"{{{nodes.settings.key_prefix}}}:d:clock"
+    await first.store.leave(first.membership)
+    assert server.execute("HEXISTS", key, "seen")
+    await last.store.leave(last.membership)
+    assert not server.execute("HEXISTS", key, "seen")

@@ -7,14 +7,32 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from mqtt_broker.store.boottime import boottime
 
 JUMP_S_MIN = 1.0  # what the server's clock and ours may differ by from one reading to the next: more is a jump
 GOOD_READING_S_MAX = 0.1  # an answer that took longer does not replace what is known better
-SETTLED_S = 10.0  # a clock is to be believed against the server's when it has agreed with it for so long
+GAP_S_MAX = 10.0  # nodes see the server's time every 1.5 s: what is further from the last of these needs a second look
+BACK_S_MAX = 2.0  # two clocks that agree differ by less
 JUMPS_MAX = 5  # readings in a row that disagree: by then whoever may correct would have, so the server is right
 CORRECTIONS_S = 60.0  # within this time
 CORRECTIONS_MAX = 3  # so many jumps are corrected: more, and it is our clock that is odd
+
+
+class Reading(Struct, frozen=True):
+    """The server's time with its offset, and what the last node that agreed with it saw; None if nobody did.
+
+    Both at one moment. A clock must start with a reading that is not doubtful: else it would take a jump for the truth.
+    """
+
+    store_time: float
+    seen: float | None
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Either the server's clock jumped, which a node that lives corrects, or no node has lived for a while."""
+        return self.seen is not None and not -BACK_S_MAX <= self.store_time - self.seen <= GAP_S_MAX
 
 
 class StoreClock:
@@ -25,7 +43,6 @@ class StoreClock:
         self._steady = steady
         self._ahead: float | None = None  # of the steady clock
         self._uncertain_s = 0.0  # how much `_ahead` may be wrong
-        self._learned_at = 0.0
         self._jumps = 0
         self._corrected_at: deque[float] = deque(maxlen=CORRECTIONS_MAX)
         self._latest = 0.0
@@ -38,7 +55,12 @@ class StoreClock:
     @property
     def told(self) -> str:
         """What any other script is told: "~" and our estimate; the server's time counts unless it is far from that."""
-        return f"~{self.now()!r}" if self._given is None and self._is_settled(self._steady()) else self.given
+        return self.given if self.estimate is None else f"~{self.estimate!r}"
+
+    @property
+    def estimate(self) -> float | None:
+        """The server's time as we carried it on from the last reading that was right; None before the first."""
+        return None if self._ahead is None else self.now()
 
     def now(self) -> float:
         """Seconds since the epoch; never goes back."""
@@ -53,15 +75,11 @@ class StoreClock:
         """The clock that `learn` wants `asked_at` of."""
         return self._steady()
 
-    def _is_settled(self, now: float) -> bool:
-        return self._ahead is not None and now - self._learned_at >= SETTLED_S
-
     def learn(self, store_time: float, asked_at: float, *, corrects: bool = False) -> float:
         """Take a reading that was asked for at `asked_at`. Returns how far the store's clock jumped, mostly 0.0.
 
         After a jump this clock goes on as before. One node of all `corrects`: it is told how far, and takes the jump
-        out of the stored offset. A clock that is new may have been set by a jump itself, and follows the server; so
-        does one that nobody agrees with.
+        out of the stored offset. A clock that nobody agrees with follows the server.
         """
         if self._given is not None:
             return 0.0
@@ -70,8 +88,6 @@ class StoreClock:
         jump = 0.0 if self._ahead is None else ahead - self._ahead
         if abs(jump) <= JUMP_S_MIN + uncertain_s + self._uncertain_s:
             self._jumps = 0
-            if self._ahead is None:
-                self._learned_at = now
             if self._ahead is None or uncertain_s <= max(self._uncertain_s, GOOD_READING_S_MAX):
                 self._ahead, self._uncertain_s = ahead, uncertain_s
             return 0.0
@@ -86,4 +102,4 @@ class StoreClock:
     def _has_to_follow(self, now: float) -> bool:
         corrected = self._corrected_at
         in_vain = len(corrected) == CORRECTIONS_MAX and now - corrected[0] < CORRECTIONS_S
-        return in_vain or self._jumps > JUMPS_MAX or not self._is_settled(now)
+        return in_vain or self._jumps > JUMPS_MAX

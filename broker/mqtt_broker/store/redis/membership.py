@@ -9,7 +9,7 @@ from msgspec import Struct
 from mqtt_api.store_keys import StoreKeys
 from mqtt_broker.store.cluster import Lease, NodeFacts
 from mqtt_broker.store.ports import Membership, StoreUnavailable
-from mqtt_broker.store.redis.clock import StoreClock
+from mqtt_broker.store.redis.clock import Reading, StoreClock
 from mqtt_broker.store.redis.connection import Connection
 from mqtt_broker.store.redis.script import script
 from mqtt_broker.store.redis.wire import Reply
@@ -27,6 +27,7 @@ _ENTER = script("enter", *_LIBRARY, "enter", flags=_ALWAYS)
 _LEAVE = script("leave", *_LIBRARY, "leave", flags=_ALWAYS)
 _RENEW = script("renew", *_LIBRARY, "renew", flags=_ALWAYS)
 _FENCE = script("fence", *_LIBRARY, "fence", flags=_ALWAYS)
+_CLOCK = script("clock", "names", "clock", flags="no-writes")
 _SET_CLOCK = script("set_clock", "names", "set_clock", flags=_ALWAYS)
 
 _encode_facts = msgspec.json.Encoder().encode
@@ -34,11 +35,10 @@ _decode_facts = msgspec.json.Decoder(NodeFacts).decode
 
 
 class Joined(Struct, frozen=True):
-    """`store_time` in seconds; `generation` of the world, which is 0 until it is rolled back."""
+    """`generation` of the world, which is 0 until it is rolled back."""
 
     membership: Membership
     generation: int
-    store_time: float
 
 
 class Renewed(Struct, frozen=True):
@@ -49,12 +49,22 @@ class Renewed(Struct, frozen=True):
     leases: tuple[Lease, ...]
 
 
-async def join(connection: Connection, clock: StoreClock, keys: StoreKeys, node: str, world: str) -> Joined:
-    """A new token for this name. Raises StoreMismatch for another world, or one whose rollback is not accepted yet."""
-    reply = await connection.call(_JOIN, (clock.given, node, keys.world, world), writes=True)
+async def read_clock(connection: Connection, clock: StoreClock) -> Reading:
+    """The server's time, and whether that can be right."""
+    reply = await connection.call(_CLOCK, (clock.given,), writes=False)
     try:
-        token, generation, time = reply
-        return Joined(Membership(node=node, token=int(token)), int(generation), float(time))
+        time, seen = reply
+        return Reading(float(time), None if seen is None else float(seen))
+    except (TypeError, ValueError) as problem:
+        raise _not_understood("what time it is", reply) from problem
+
+
+async def join(connection: Connection, keys: StoreKeys, node: str, world: str) -> Joined:
+    """A new token for this name. Raises StoreMismatch for another world, or one whose rollback is not accepted yet."""
+    reply = await connection.call(_JOIN, (node, keys.world, world), writes=True)
+    try:
+        token, generation = reply
+        return Joined(Membership(node=node, token=int(token)), int(generation))
     except (TypeError, ValueError) as problem:
         raise _not_understood("join", reply) from problem
 
@@ -75,7 +85,8 @@ async def renew(connection: Connection, clock: StoreClock, membership: Membershi
     """One more renewal. The feed is trimmed on the way, below what every lease holder has applied."""
     own = (membership.node, membership.token)
     bounds = (FEED_KEPT, FEED_MAX, FEED_BYTES_KEPT, FEED_BYTES_MAX)
-    args = (clock.given, *own, facts.applied, _encode_facts(facts), *bounds)
+    estimate = "" if clock.estimate is None else repr(clock.estimate)
+    args = (clock.given, *own, facts.applied, _encode_facts(facts), *bounds, estimate)
     reply = await connection.call(_RENEW, args, writes=True)
     try:
         time, offset, leases = reply

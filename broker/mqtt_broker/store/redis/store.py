@@ -5,6 +5,7 @@ so that nothing waits behind what may take long: commits (and what else must be 
 for), following, and the lease.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -33,6 +34,7 @@ from mqtt_broker.store.redis.standing import Standing
 
 log = logging.getLogger("mqtt_broker.store")
 
+DOUBT_STEP_S = 0.25  # a clock that is in doubt is looked at so often
 RELEASED_AT_ONCE = 200  # sessions that an earlier self of this node left behind, in one call
 
 
@@ -79,13 +81,28 @@ class RedisStore:
 
     async def join(self, node: str, world: str) -> Membership:
         self._standing.expect(world)
-        asked_at = self._clock.steady()
-        joined = await members.join(self._lease, self._clock, self._keys, node, world)
+        await self._learn_the_time()
+        joined = await members.join(self._lease, self._keys, node, world)
         self._standing.joined(joined.membership, joined.generation)
-        self._clock.learn(joined.store_time, asked_at)
         while await queries.release(self._commits, self._clock.told, joined.membership, RELEASED_AT_ONCE):
             pass
         return joined.membership
+
+    async def _learn_the_time(self) -> None:
+        """Wait until the server's clock is right: a jump is corrected by nodes that live, for which a moment is given.
+
+        If none of them shows up for as long as a lease lasts, none lives, and the server's clock is all there is.
+        """
+        seen, seen_at = None, self._clock.steady()
+        while True:
+            asked_at = self._clock.steady()
+            reading = await members.read_clock(self._lease, self._clock)
+            if reading.seen != seen:
+                seen, seen_at = reading.seen, asked_at
+            if not reading.is_doubtful or asked_at - seen_at > self._settings.lease_s:
+                self._clock.learn(reading.store_time, asked_at)
+                return
+            await asyncio.sleep(DOUBT_STEP_S)
 
     @property
     def connected(self) -> int:

@@ -1,7 +1,7 @@
 """I3: per publisher, topic and QoS first deliveries come in order; a repetition only after a reconnect, and with DUP.
 
 Where order is not promised it is not asked for: shared subscriptions spread messages over members, and what a publisher
-sent again may reach a session that only began in between.
+sent again may reach a session that only began in between, or whose first copy expired before the store had it.
 """
 
 from collections import Counter
@@ -39,8 +39,8 @@ def _judge_order(history: History, finding: Finding, subscription: Subscription,
         if event.message in seen or message.sent_at < subscription.since:
             continue
         seen.add(event.message)
-        if not subscription.lasts and len(message.sent) > 1:
-            continue  # its first copy may have gone down with a node that this session was not promised to survive
+        if len(message.sent) > 1 and (message.expiry_s is not None or not subscription.lasts):
+            continue  # its first copy may have expired, or gone down with a node that this session does not survive
         finding.looked_at += 1
         before = highest.get(message.stream)
         if before and history.messages[before.message].number > message.number:

@@ -12,8 +12,8 @@ from cluster.chaos.record import Asked, How, Received, WillOffered, only
 from cluster.chaos.verdict import Finding
 
 BROKEN = (How.ABORTED, How.CLOSED)
-KILL_KINDS = ("kill", "rolling")
-GOODBYE_READ_S_MAX = 1.0  # a node that dies so soon after a goodbye may have read it and not yet written it down
+ENDINGS = ("kill", "rolling", "pause-long", "store-partition-long", "store-one-way")  # what a node read goes with it
+GOODBYE_READ_S_MAX = 1.0  # so long it may take a node to write down a goodbye that it has read
 
 
 def judge(history: History) -> Finding:
@@ -60,8 +60,9 @@ def _must(will: WillOffered, life: Life, last_asked: dict[str, int]) -> bool:
 def _must_not(history: History, will: WillOffered, life: Life) -> bool:
     if life.how is How.GOODBYE:
         return not any(
-            fault.kind in KILL_KINDS
-            and life.ended_at - GOODBYE_READ_S_MAX < fault.began_at < life.ended_at + GOODBYE_READ_S_MAX
+            fault.kind in ENDINGS
+            and fault.target in (life.connected.node, "nodes")
+            and fault.began_at - GOODBYE_READ_S_MAX < life.ended_at < fault.ended_at + GOODBYE_READ_S_MAX
             for fault in history.faults
         )
     if life.how is not How.ABORTED or not life.connected.lasts:

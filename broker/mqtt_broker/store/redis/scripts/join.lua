@@ -1,7 +1,6 @@
--- Take a node's name: earlier holders are fenced. ARGV: time, node, key of the world, id of the world.
--- Returns the token, the generation and the store's time; error WORLD if this is not the world asked for.
-tell_time(ARGV[1])
-local node, world_key, wanted = ARGV[2], ARGV[3], ARGV[4]
+-- Take a node's name: earlier holders are fenced. ARGV: node, key of the world, id of the world.
+-- Returns the token and the generation; error WORLD if this is not the world asked for.
+local node, world_key, wanted = ARGV[1], ARGV[2], ARGV[3]
 
 local world = call('HMGET', world_key, 'id', 'generation')
 if not world[1] then
@@ -21,4 +20,4 @@ local token = digits(ordinal())
 call('DEL', NODE .. node)
 call('HSET', NODE .. node, 'token', token, 'number', '0')
 call('SADD', NODES, node)
-return { token, generation, time_text() }
+return { token, generation }

@@ -2,6 +2,9 @@
 local node, token = ARGV[1], ARGV[2]
 if is_current(node, tonumber(token)) then
   let_go(node)
+  if call('HLEN', LEASES) == 0 then
+    call('HDEL', P .. 'clock', 'seen') -- nobody is left who could correct a clock: whoever comes believes the server's
+  end
   tell_feed(node)
 end
 return 1

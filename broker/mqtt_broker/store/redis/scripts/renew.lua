@@ -1,5 +1,6 @@
 -- Renew the own lease, and trim the feed. ARGV: time, node, token, feed position applied, facts, entries kept, entries
--- at most, and bytes in place of entries for both. Returns the store's time, the clock's offset, and all leases as name and value in turns.
+-- at most, bytes in place of entries for both, and what the caller believes the time to be, "" = it does not know.
+-- Returns the store's time, the clock's offset, and all leases as name and value in turns.
 tell_time(ARGV[1])
 local UNCOUNTED_MAX = 4 -- entries in a row that do not tell their bytes
 local node, token, applied, facts = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -55,5 +56,9 @@ end
 floor = math.max(floor, stop - most, before_last(bytes_most))
 if floor > 0 then
   call('XTRIM', FEED, 'MINID', digits(floor + 1) .. '-0')
+end
+local believed = tonumber(ARGV[10])
+if believed and math.abs(now() - believed) <= DRIFT_S_MAX then
+  call('HSET', P .. 'clock', 'seen', time_text()) -- so that whoever comes can tell a jump of the server's clock
 end
 return { time_text(), call('HGET', P .. 'clock', 'offset') or '0', leases }
