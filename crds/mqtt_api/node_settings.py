@@ -143,11 +143,13 @@ class RedisSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class DrainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A polite end: `connections_per_s` are asked to go elsewhere; a will waits `will_grace_s` for its client's return.
 
+    `grace_s`: so long after SIGTERM the process has ended, whatever its pace; whoever starts it must not end it before.
     `server_reference`: MQTT 5 clients are told where to go instead.
     """
 
     connections_per_s: int = 200
     will_grace_s: int = 30
+    grace_s: int = 15
     server_reference: bool = False
 
 
@@ -158,6 +160,13 @@ class RebalanceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tolerance_percent: int = 20
 
 
+class HTTPSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where probes and metrics are answered over TCP, in plain text and to everybody who gets there."""
+
+    host: str
+    port: int
+
+
 class NodeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything one node needs to know. `on_revoke`: Mute or Disconnect. `log_level`: debug, info or warning.
 
@@ -165,7 +174,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `store` is "sqlite:/absolute/path" or "sqlite::memory:" for a node of its own (`store_bytes_max` bounds its size,
     None = the disk does), or where Redis is. `policy_file` is for a node of its own; where nodes share a store, the
     policy lies there, and the name is empty.
-    `server_reference`: where else clients of this node may go (MQTT 5.0, 4.11). `admin_socket`: path of a Unix socket.
+    `server_reference`: where clients find this node (MQTT 5.0, 4.11); "{node}" in it stands for its name.
+    `admin_socket`: path of a Unix socket. `http`: what is answered there, over TCP too; absent = not.
     """
 
     node: str
@@ -175,6 +185,7 @@ class NodeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     store_bytes_max: int | None = None
     policy_file: str = ""
     admin_socket: str
+    http: HTTPSettings | None = None
     listeners: tuple[ListenerSettings, ...]
     authentication: tuple[AuthenticationSettings, ...] = ()
     on_revoke: str = "Mute"

@@ -38,7 +38,7 @@ class Sharing(StrEnum):
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """One rule of one TopicPermission. `permission` is "namespace/name"; `topics` may hold templates.
+    """One rule of one TopicPermission. `permission` is its reference, "namespace/name"; `topics` may hold templates.
 
     `qos` is never empty. `topics` is empty only where the document held a rule that this version cannot read.
     `shared_groups` empty = any group. `priority` is the permission's.
@@ -61,7 +61,7 @@ class Rule(Struct, frozen=True, kw_only=True):
         return f"{self.permission}/{self.name}"
 
 
-class CertificateMatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CertificateMatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A client certificate that proves this principal. Every field that is set must be equal.
 
     `revoked_serials` are those that prove nothing any more.
@@ -76,7 +76,7 @@ class CertificateMatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     revoked_serials: tuple[str, ...] = ()
 
 
-class ClientLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClientLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """None = no limit of its own. Rates are per second."""
 
     connections_max: int | None = None
@@ -89,11 +89,13 @@ class ClientLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 NO_LIMITS = ClientLimits()
 
 
-class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One MQTTClient as the broker sees it. `passwords` are Argon2id verifiers in PHC form, never passwords.
 
-    `scram` are the verifiers of the same passwords for SCRAM, empty where no chain asks for it.
+    `scram` are the verifiers of the same passwords for SCRAM, empty where no chain asks for it. `retired` were one of
+    them until another took their place as it was due: nobody logs in by them, and who is connected by them stays.
     `client_ids` are patterns: literal, `*` for any run of characters, `${username}`. `uid` is the object's.
+    `permissions` are the references of the TopicPermissions that mean it, beside those for everybody who is logged in.
     """
 
     username: str
@@ -102,30 +104,38 @@ class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     client_ids: tuple[str, ...] = ()
     passwords: tuple[str, ...] = ()
     scram: tuple[ScramVerifier, ...] = ()
+    retired: tuple[str | ScramVerifier, ...] = ()
     certificates: tuple[CertificateMatch, ...] = ()
     groups: tuple[str, ...] = ()
     attributes: Mapping[str, str] = {}
     limits: ClientLimits = NO_LIMITS
     suspended: bool = False
-    rules: tuple[int, ...] = ()
+    permissions: tuple[str, ...] = ()
 
 
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One revision of everything the broker may decide by. Rules are stored once; principals list their indexes.
+    """One revision of everything the broker may decide by.
 
-    `revision` only grows; `digest` names the content, so that an unchanged compilation is not written again.
-    `authenticated` are the rules of an Open principal, `anonymous` those of the principal without a name.
+    `permissions` are the rules of each TopicPermission, by its reference "namespace/name"; they are stored once, and
+    principals list references, so that no object's change touches what others say. `revision` only grows; `digest`
+    names the content, so that an unchanged compilation is not written again. `authenticated` are the permissions of
+    everybody who is logged in, also without an MQTTClient; `anonymous` those of the principal without a name.
     `scram_salt_key` is what SCRAM salts are derived with; a secret, empty where no chain asks for SCRAM.
     """
 
     revision: int = 0
     digest: str = ""
     default_effect: Effect = Effect.DENY
-    rules: tuple[Rule, ...] = ()
+    permissions: Mapping[str, tuple[Rule, ...]] = {}
     principals: Mapping[str, Principal] = {}
     scram_salt_key: bytes = b""
-    authenticated: tuple[int, ...] = ()
-    anonymous: tuple[int, ...] = ()
+    authenticated: tuple[str, ...] = ()
+    anonymous: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All of them, permission by permission."""
+        return tuple(rule for rules in self.permissions.values() for rule in rules)
 
 
 class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):

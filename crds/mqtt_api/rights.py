@@ -3,6 +3,8 @@
 Knows precedence, coverage and the default; does not know connections, packets, time, or how to explain a refusal.
 """
 
+from itertools import chain
+
 from mqtt_api.filter_index import lowest
 from mqtt_api.policy_values import Activity, Decision, Effect, Facts, Grant, Policy, Rule, Step
 from mqtt_api.policy_words import NO_RULE_FORBIDS, allowed_by, denied_by, walk, why_no_rule
@@ -120,33 +122,35 @@ class Resolver:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._rules: dict[tuple[int, ...], Rules] = {}
-        self._rights: dict[tuple[int, ...], Rights] = {}
+        self._rules: dict[tuple[str, ...], Rules] = {}
+        self._rights: dict[tuple[str, ...], Rights] = {}
         self.work = 0
 
     def resolve(self, facts: Facts) -> Rights:
         """As `resolve`. Clients whose rules have no placeholders share one answer."""
-        indexes = _rules_of(self._policy, facts)
-        rights = self._rights.get(indexes)
+        permissions = _permissions_of(self._policy, facts)
+        rights = self._rights.get(permissions)
         if rights is None:
-            rules = self._rules_at(indexes)
+            rules = self._rules_of(permissions)
             self.work += len(rules.templates)
             rights = Rights(RuleSet(rules, _values(facts)), self._policy.default_effect)
             if not rules.templates:
-                self._rights[indexes] = rights
+                self._rights[permissions] = rights
         return rights
 
-    def _rules_at(self, indexes: tuple[int, ...]) -> Rules:
-        rules = self._rules.get(indexes)
+    def _rules_of(self, permissions: tuple[str, ...]) -> Rules:
+        rules = self._rules.get(permissions)
         if rules is None:
-            self.work += len(indexes)
-            rules = Rules(self._policy.rules[index] for index in dict.fromkeys(indexes))
-            self._rules[indexes] = rules
+            named = (self._policy.permissions[permission] for permission in dict.fromkeys(permissions))
+            all_rules = list(chain.from_iterable(named))
+            self.work += len(all_rules)
+            rules = Rules(all_rules)
+            self._rules[permissions] = rules
         return rules
 
 
 def resolve(policy: Policy, facts: Facts) -> Rights:
-    """The rights of this client: its principal's rules, or the `authenticated` or `anonymous` ones.
+    """The rights of this client: of the `anonymous` permissions, or of the `authenticated` ones and its principal's.
 
     Their templates are filled in with the facts. Raises ValueError if one is malformed: `decode_policy` lets no such
     policy through.
@@ -154,11 +158,13 @@ def resolve(policy: Policy, facts: Facts) -> Rights:
     return Resolver(policy).resolve(facts)
 
 
-def _rules_of(policy: Policy, facts: Facts) -> tuple[int, ...]:
+def _permissions_of(policy: Policy, facts: Facts) -> tuple[str, ...]:
     if facts.anonymous:
         return policy.anonymous
     principal = policy.principals.get(facts.username)
-    return policy.authenticated if principal is None else principal.rules
+    if principal is None or not principal.permissions:
+        return policy.authenticated
+    return (*policy.authenticated, *principal.permissions)
 
 
 def _values(facts: Facts) -> dict[str, str]:

@@ -10,7 +10,7 @@ from support.kube import kubectl
 from support.kube.api import Api
 from support.kube.place import Place
 from support.processes import ROOT
-from support.resource_examples import BROKER, CLIENT, PERMISSION, Document, changed
+from support.resource_examples import BROKER, CLIENT, GOOD, PERMISSION, Document, changed
 
 GROUP = "/apis/mqtt.stoa.dev/v1alpha1"
 DEFINITIONS = sorted((ROOT / "crds").glob("*.yaml"))
@@ -50,16 +50,20 @@ def test_every_sample_is_accepted_with_no_field_lost(folder: Path, cluster: Plac
 @pytest.mark.parametrize(
     ("document", "columns", "row"),
     [
-        (BROKER, ["NAME", "NODES", "READY NODES", "READY", "REASON", "AGE"], ["plant", "1", "Unknown", "Pending"]),
+        (
+            BROKER,
+            ["NAME", "READY", "REASON", "NODES", "ENDPOINT", "VERSION", "AGE"],
+            ["plant", "Unknown", "Pending"],
+        ),
         (
             CLIENT,
-            ["NAME", "BROKER", "USERNAME", "SUSPENDED", "READY", "REASON", "AGE"],
-            ["pump-7", "plant", "false", "Unknown", "Pending"],
+            ["NAME", "READY", "REASON", "BROKER", "USERNAME", "SECRET", "AGE"],
+            ["pump-7", "Unknown", "Pending", "plant"],
         ),
         (
             PERMISSION,
-            ["NAME", "BROKER", "PRIORITY", "CLIENTS", "READY", "REASON", "AGE"],
-            ["pumps", "plant", "0", "Unknown", "Pending"],
+            ["NAME", "READY", "REASON", "BROKER", "CLIENTS", "PRIORITY", "AGE"],
+            ["pumps", "Unknown", "Pending", "plant", "0"],
         ),
     ],
     ids=["MQTTBroker", "MQTTClient", "TopicPermission"],
@@ -72,6 +76,45 @@ def test_kubectl_shows_a_new_object_as_pending(
     header, shown = kubectl.call(cluster, "get", plural, "--namespace", namespace).splitlines()
     assert [column.strip() for column in header.split("   ") if column.strip()] == columns
     assert shown.split()[: len(row)] == row
+
+
+def test_kubectl_shows_a_ready_broker_in_one_line(cluster: Place, api: Api, namespace: str) -> None:
+    broker = changed(BROKER, {"metadata.namespace": namespace})
+    kubectl.apply(cluster, [broker])
+    (example,) = [example.document for example in GOOD if example.title == "a broker with a whole status"]
+    path = f"{GROUP}/namespaces/{namespace}/mqttbrokers/plant/status"
+    answer = api.call("PATCH", path, {"status": example["status"]}, kind="application/merge-patch+json")
+    assert answer.code == 200, answer.body
+    assert answer.body["status"] == example["status"]
+    header, shown = kubectl.call(cluster, "get", "mqb", "--namespace", namespace, "-o", "wide").splitlines()
+    assert [column.strip() for column in header.split("   ") if column.strip()] == [
+        "NAME", "READY", "REASON", "NODES", "ENDPOINT", "VERSION", "AGE", "STORE", "TLS EXPIRY", "MESSAGE",
+    ]  # fmt: skip
+    assert shown.split()[:6] == ["plant", "True", "AllReady", "3/3", "203.0.113.7:8883", "0.1.0"]
+    assert shown.rstrip().endswith("2026-01-31T12:00:00Z   3 of 3 nodes are ready.")
+
+
+def test_an_object_that_was_stored_shows_what_holds(cluster: Place, api: Api, namespace: str) -> None:
+    """Defaults of whole sections are written out by the API server."""
+    kubectl.apply(cluster, [changed(document, {"metadata.namespace": namespace}) for document in (BROKER, CLIENT)])
+    spec = api.call("GET", f"{GROUP}/namespaces/{namespace}/mqttbrokers/plant").body["spec"]
+    assert spec["podDisruptionBudget"] == {"maxUnavailable": 1}
+    assert (spec["upgradePolicy"], spec["deletionPolicy"], spec["replicas"]) == ("Automatic", "Retain", 1)
+    assert {name: part["enabled"] for name, part in spec["monitoring"].items()} == {
+        "serviceMonitor": False,
+        "prometheusRule": False,
+        "dashboards": False,
+    }
+    client = api.call("GET", f"{GROUP}/namespaces/{namespace}/mqttclients/pump-7").body
+    assert client["spec"]["deletionPolicy"] == "Retain"
+
+
+def test_an_affinity_is_stored_as_it_was_written(cluster: Place, api: Api, namespace: str) -> None:
+    """Its fields are Kubernetes' own, so none of them is known here and none is cut off."""
+    (example,) = [each.document for each in GOOD if each.title == "a broker for Kubernetes with everything"]
+    kubectl.apply(cluster, [changed(example, {"metadata.namespace": namespace})])
+    spec = api.call("GET", f"{GROUP}/namespaces/{namespace}/mqttbrokers/plant").body["spec"]
+    assert spec["podTemplate"]["spec"]["affinity"] == example["spec"]["podTemplate"]["spec"]["affinity"]
 
 
 def test_kubectl_get_mqtt_shows_all_three_kinds(cluster: Place, namespace: str) -> None:

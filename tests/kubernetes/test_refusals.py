@@ -140,14 +140,26 @@ def test_every_rule_about_changes_refuses_one(api: Api, namespace: str) -> None:
     other_broker = {"spec": {"brokerRef": {"name": "another"}}}
     shared = changed(BROKER, {"spec.sessionStore": {"redis": {"addresses": ["redis:6379"], "keyPrefix": "one"}}})
     other_prefix = {"spec": {"sessionStore": {"redis": {"keyPrefix": "two"}}}}
-    own_file = changed(BROKER, {"metadata.name": "file"})
+    own_file = changed(
+        BROKER,
+        {
+            "metadata.name": "file",
+            "spec.sessionStore.embedded": {"storage": "2Gi", "storageClassName": "slow"},
+            "spec.services": [{"name": "public", "listeners": ["mqtts"], "loadBalancerClass": "example.org/one"}],
+        },
+    )
+    run_along = changed(BROKER, {"metadata.name": "along", "spec.sessionStore": {"managed": {"storage": "2Gi"}}})
     other_store: Document = {"spec": {"sessionStore": {"embedded": None, "managed": {}}}}
+    other_volume = {"storage": "1Gi", "storageClassName": "fast"}
+    other_class = [{"name": "public", "listeners": ["mqtts"], "loadBalancerClass": "example.org/two"}]
     refused = set()
     for document, patch in (
         (CLIENT, other_broker),
         (PERMISSION, other_broker),
         (shared, other_prefix),
         (own_file, other_store),
+        (own_file, {"spec": {"sessionStore": {"embedded": other_volume}, "services": other_class}}),
+        (run_along, {"spec": {"sessionStore": {"managed": other_volume}}}),
     ):
         refused |= _refused_change(api, document, patch, namespace)
     assert refused == set(RULES_ABOUT_CHANGES)
@@ -156,7 +168,8 @@ def test_every_rule_about_changes_refuses_one(api: Api, namespace: str) -> None:
 def _refused_change(api: Api, document: Document, patch: Document, namespace: str) -> set[Rule]:
     """The rules that the patch is refused for, of an object that is there."""
     path = f"{GROUP}/namespaces/{namespace}/{document['kind'].lower()}s"
-    assert api.call("POST", path, changed(document, {"metadata.namespace": namespace})).code == 201
+    created = api.call("POST", path, changed(document, {"metadata.namespace": namespace}))
+    assert created.code in (201, 409), created.body
     answer = api.call("PATCH", f"{path}/{document['metadata']['name']}", patch, kind="application/merge-patch+json")
     assert answer.code == 422, answer.body
     return _broken_of(document["kind"], answer, RULES_ABOUT_CHANGES)

@@ -12,7 +12,7 @@ Schema = Mapping[str, Any]
 _CHECKED = {
     "type", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "minProperties",
     "maxProperties", "required", "properties", "additionalProperties", "items", "anyOf", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys", "x-kubernetes-int-or-string",
+    "x-kubernetes-list-map-keys", "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields",
 }  # fmt: skip
 _SILENT = {"description", "default", "format", "x-kubernetes-validations"}
 _NOT_OURS = {".apiVersion", ".kind", ".metadata"}  # every object has these, and the API server checks them itself
@@ -94,6 +94,8 @@ def _field_violations(schema: Schema, value: Mapping[str, Any], path: str) -> li
     found = [f"{path}.{name}: required" for name in schema.get("required", ()) if name not in value]
     for name, entry in value.items():
         field = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
+        if field is None and schema.get("x-kubernetes-preserve-unknown-fields"):
+            continue
         found += [f"{path}.{name}: unknown"] if field is None else violations(field, entry, f"{path}.{name}")
     return found
 

@@ -68,6 +68,11 @@ class DataKind(StrEnum):
     CONFIG_MAP = "ConfigMap"
 
 
+class DeletionPolicy(StrEnum):
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
 class SecretRef(Shape):
     """A Secret as a whole, in the namespace of the object that names it."""
 

@@ -117,12 +117,16 @@ def _repeated(entries: tuple[Any, ...], key: str | None) -> list[Hashable]:
 
 
 class Entries(NamedTuple):
-    """Marks a map of text to text with its bounds, and the pattern of its keys with the sentence about it."""
+    """Marks a map with its bounds, and the pattern of its keys with the sentence about it.
+
+    `reserved`: what no key may begin with, because the operator writes those itself.
+    """
 
     count_max: int
     key_message: str
     key_pattern: str
     count_min: int = 0
+    reserved: tuple[str, ...] = ()
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(self._checked, handler(source))
@@ -132,19 +136,28 @@ class Entries(NamedTuple):
         facts["maxProperties"] = self.count_max
         if self.count_min:
             facts["minProperties"] = self.count_min
-        rule = f"self.all(key, key.matches({cel_text(self.key_pattern)}))"
-        facts["x-kubernetes-validations"] = [{"rule": rule, "message": self.key_message}]
+        rules = [CEL(f"self.all(key, key.matches({cel_text(self.key_pattern)}))", self.key_message)]
+        if self.reserved:
+            free = " && ".join(f"!key.startsWith({cel_text(prefix)})" for prefix in self.reserved)
+            rules.append(CEL(f"self.all(key, {free})", self._reserved_message))
+        facts["x-kubernetes-validations"] = [rule._asdict() for rule in rules]
         return facts
+
+    @property
+    def _reserved_message(self) -> str:
+        return f"must not have keys that begin with {' or '.join(self.reserved)}: the operator writes those"
 
     def _checked(self, value: object, handler: core_schema.ValidatorFunctionWrapHandler) -> object:
         if not isinstance(value, Mapping):
-            raise mistake("must be a mapping of names to text")
+            raise mistake("must be a mapping of names to values")
         if len(value) < self.count_min:
             raise mistake(f"must have at least {self.count_min} {'entry' if self.count_min == 1 else 'entries'}")
         if len(value) > self.count_max:
             raise mistake(f"must have at most {self.count_max} entries")
         if not all(isinstance(key, str) and re.fullmatch(self.key_pattern, key) for key in value):
             raise mistake(self.key_message)
+        if any(key.startswith(self.reserved) for key in value):
+            raise mistake(self._reserved_message)
         return handler(value)
 
 

@@ -3,25 +3,36 @@
 Knows the shape and which combinations contradict each other; does not know how a broker is run.
 """
 
-import ipaddress
 import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool
 
-from mqtt_api.conditions import PENDING, Conditions
-from mqtt_api.kinds.common import DataRef, LabelName, Resource, SecretRef
+from mqtt_api.kinds.attachments import ATTACHMENT_RULES, ATTACHMENTS_MAX, Attachment
+from mqtt_api.kinds.broker_status import MQTTBrokerStatus
+from mqtt_api.kinds.certificates import ISSUED_RULES, Issued
+from mqtt_api.kinds.common import DataRef, DeletionPolicy, LabelName, Resource, SecretRef
+from mqtt_api.kinds.images import Image
 from mqtt_api.kinds.markers import Items, Text, cel_text
+from mqtt_api.kinds.monitoring import Monitoring
+from mqtt_api.kinds.network import CIDR, NetworkPolicyPeer
 from mqtt_api.kinds.quantities import Bytes, BytesBetween, Duration, DurationBetween
+from mqtt_api.kinds.services import SERVICES_MAX, Service
 from mqtt_api.kinds.session_store import SessionStore
-from mqtt_api.kinds.shape import Observed, Rule, Shape
+from mqtt_api.kinds.shape import Rule, Shape
+from mqtt_api.kinds.workload import (
+    CONNECTIONS_PER_NODE_MAX,
+    REPLICAS_MAX,
+    Autoscaling,
+    PodDisruptionBudget,
+    PodTemplate,
+)
 from mqtt_api.scram import ScramMechanism
 from mqtt_api.topics import LEVELS_MAX
 
 _BROKER_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 BROKER_NAME_CHARACTERS_MAX = 40  # room for the suffixes of what is named after the broker, within 63
-REPLICAS_MAX = 100  # every subscribe waits for every node, so a broker stops being quick long before
 LISTENERS_MAX = 16
 CHAIN_ENTRIES_MAX = 16
 CLIENT_CAS_MAX = 16
@@ -31,7 +42,12 @@ ALLOWED_ORIGINS_MAX = 32
 TRUSTED_CIDRS_MAX = 64
 CLIENT_ID_CHARACTERS_MAX = 256  # a pattern for client ids; client ids themselves may be longer
 CONNECTION_RATE_MAX = 100_000
-CONNECTIONS_PER_NODE_MAX = 1_000_000
+NETWORK_POLICY_PEERS_MAX = 32
+IMAGE_PULL_SECRETS_MAX = 16
+
+# What each node listens on besides: metrics and probes.
+HTTP_PORT = 8081
+HTTP_PORT_NAME = "http-metrics"
 
 
 class TLSVersion(StrEnum):
@@ -80,6 +96,11 @@ class OnRevoke(StrEnum):
     DISCONNECT = "Disconnect"
 
 
+class UpgradePolicy(StrEnum):
+    AUTOMATIC = "Automatic"
+    MANUAL = "Manual"
+
+
 class Overflow(StrEnum):
     DROP_OLDEST = "DropOldest"
     DROP_NEWEST = "DropNewest"
@@ -123,15 +144,6 @@ Origin = Annotated[
     Text(
         "must be '*' or an origin such as https://app.example.org or http://localhost:3000, in lower case",
         pattern=r"^(\*|[a-z][-+.a-z0-9]*://([-a-z0-9.]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?)$",
-    ),
-]
-CIDR = Annotated[
-    str,
-    Text(
-        "must be a network such as 10.0.0.0/8 or fd00::/8",
-        pattern=r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$",
-        characters_max=49,
-        check=ipaddress.ip_network,
     ),
 ]
 
@@ -216,16 +228,21 @@ class RevocationList(Shape):
     ref: DataRef = Field(description="The entry that holds the CRLs of the client CAs, in PEM form.")
 
 
-class ListenerTLS(Shape):
-    """TLS of one listener."""
+class ListenerTLS(Issued):
+    """TLS of one listener. Its certificate is issued by cert-manager, or is in a Secret of yours.
+
+    Without either, `stoa up` issues one from a CA of its own; in Kubernetes nobody does, and the broker says so.
+    """
 
     secret_ref: SecretRef | None = Field(
         default=None,
-        description="A Secret of type kubernetes.io/tls (tls.crt, tls.key). Absent: the local CA issues a certificate.",
+        description="Instead of issuerRef: a Secret of type kubernetes.io/tls (tls.crt, tls.key). Neither: `stoa up` "
+        "has a CA of its own; in Kubernetes one of the two is needed.",
     )
     dns_names: Annotated[tuple[DNSName, ...], Items(DNS_NAMES_MAX, count_min=1, unique=True)] | None = Field(
         default=None,
-        description="More names for the certificate that the local CA issues: those by which clients reach the broker.",
+        description="Not with secretRef: more names for the certificate that is issued, besides those of the Services: "
+        "those by which clients reach the broker.",
     )
     min_version: TLSVersion = Field(
         default=TLSVersion.TLS_1_2, description="The oldest version of TLS that is accepted: TLS1.2 or TLS1.3."
@@ -242,9 +259,16 @@ class ListenerTLS(Shape):
     crl: RevocationList | None = Field(default=None, description="Client certificates that are refused all the same.")
 
     invariants = (
+        *ISSUED_RULES,
+        Rule(
+            cel="!has(self.secretRef) || !has(self.issuerRef)",
+            message="contradicts secretRef: leave one of the two out",
+            holds=lambda self: self.secret_ref is None or self.issuer_ref is None,
+            field="issuerRef",
+        ),
         Rule(
             cel="!has(self.secretRef) || !has(self.dnsNames)",
-            message="is for a certificate of the local CA: leave it out, the one in secretRef has its own names",
+            message="is for a certificate that is issued: leave it out, the one in secretRef has its own names",
             holds=lambda self: self.secret_ref is None or self.dns_names is None,
             field="dnsNames",
         ),
@@ -311,7 +335,7 @@ class Listener(Shape):
         default=None, description="A PROXY header comes first, ahead of TLS. Absent: there is none, and none is taken."
     )
     tls: ListenerTLS | None = Field(
-        default=None, description="TLS of this listener; {} asks the local CA for a certificate. Absent: plain text."
+        default=None, description="TLS of this listener; with {}, `stoa up` issues a certificate. Absent: plain text."
     )
     allow_plaintext: StrictBool = Field(
         default=False, description="Must be true on a listener without TLS: anybody on the way can read and change it."
@@ -325,8 +349,26 @@ class Listener(Shape):
     connection_rate: ConnectionRate | None = Field(
         default=None, description="How fast one node accepts connections on this listener. Absent: as fast as it can."
     )
+    network_policy_peers: (
+        Annotated[tuple[NetworkPolicyPeer, ...], Items(NETWORK_POLICY_PEERS_MAX, count_min=1)] | None
+    ) = Field(
+        default=None,
+        description="Who may reach this port at all, where the cluster enforces NetworkPolicies. Absent: everybody.",
+    )
 
     invariants = (
+        Rule(
+            cel=f"self.name != '{HTTP_PORT_NAME}'",
+            message="is taken: each node serves metrics and probes under that name",
+            holds=lambda self: self.name != HTTP_PORT_NAME,
+            field="name",
+        ),
+        Rule(
+            cel=f"self.port != {HTTP_PORT}",
+            message=f"must not be {HTTP_PORT}: each node serves metrics and probes there",
+            holds=lambda self: self.port != HTTP_PORT,
+            field="port",
+        ),
         Rule(
             cel="has(self.tls) || (has(self.allowPlaintext) && self.allowPlaintext)",
             message="is missing, so this is plain text: add tls: {}, or allowPlaintext: true if that is meant",
@@ -457,9 +499,26 @@ class Rebalance(Shape):
     )
 
 
+def _services_lead_to_listeners(spec: "MQTTBrokerSpec") -> bool:
+    names = {listener.name for listener in spec.listeners}
+    return all(names.issuperset(service.listeners) for service in spec.services)
+
+
 class MQTTBrokerSpec(Shape):
     """What is wanted of the broker."""
 
+    image: Image | None = Field(
+        default=None, description="What the nodes run. Absent: what the operator itself runs, as upgradePolicy says."
+    )
+    image_pull_secrets: Annotated[tuple[SecretRef, ...], Items(IMAGE_PULL_SECRETS_MAX, key="name")] = Field(
+        default=(), description="Secrets of type kubernetes.io/dockerconfigjson with which images are fetched."
+    )
+    upgrade_policy: UpgradePolicy = Field(
+        default=UpgradePolicy.AUTOMATIC,
+        description="When the operator itself is upgraded, and image is absent. Automatic: the nodes follow, one at a "
+        "time, and one broker at a time. Manual: they stay as they are until this is Automatic; "
+        "status.availableVersion says what waits.",
+    )
     replicas: Annotated[int, Field(strict=True, ge=1, le=REPLICAS_MAX)] = Field(
         default=1, description="How many nodes the broker has. The embedded store serves exactly one."
     )
@@ -472,14 +531,49 @@ class MQTTBrokerSpec(Shape):
     listeners: Annotated[tuple[Listener, ...], Items(LISTENERS_MAX, count_min=1, key="name")] = Field(
         description="The ports where clients connect."
     )
+    services: Annotated[tuple[Service, ...], Items(SERVICES_MAX, key="name")] = Field(
+        default=(),
+        description="What clients outside the cluster connect to. Inside, a Service with the broker's name leads to "
+        "all listeners.",
+    )
     authorization: Authorization = Field(
         default=Authorization(), description="What holds where no TopicPermission says anything."
+    )
+    attachments: Annotated[tuple[Attachment, ...], Items(ATTACHMENTS_MAX)] = Field(
+        default=(), description="What MQTTClients and TopicPermissions of other namespaces may do with this broker."
     )
     mqtt: MQTT = Field(default=MQTT(), description="The limits of the protocol.")
     drain: Drain = Field(default=Drain(), description="How a node leaves without harm.")
     rebalance: Rebalance = Field(default=Rebalance(), description="How nodes even out their connections.")
+    autoscaling: Autoscaling | None = Field(
+        default=None, description="What sets replicas instead of you. Absent: nobody."
+    )
+    pod_disruption_budget: PodDisruptionBudget = Field(
+        default=PodDisruptionBudget(), description="How many nodes may be away when machines are emptied."
+    )
+    pod_template: PodTemplate | None = Field(default=None, description="Where the nodes run, and with how much.")
+    monitoring: Monitoring = Field(default=Monitoring(), description="What is made for Prometheus and Grafana.")
+    deletion_policy: DeletionPolicy = Field(
+        default=DeletionPolicy.RETAIN,
+        description="When this object is deleted. Retain: sessions, queues and retained messages stay in the store, "
+        "and its volume stays. Delete: they go with it.",
+    )
 
     invariants = (
+        Rule(
+            cel="!has(self.sessionStore.embedded) || !has(self.autoscaling)",
+            message="is not for the embedded store, which serves one node: leave it out",
+            holds=lambda self: self.session_store.embedded is None or self.autoscaling is None,
+            field="autoscaling",
+        ),
+        Rule(
+            cel="!has(self.services) || self.services.all(s, s.listeners.all(name, self.listeners.exists(l, l.name == "
+            "name)))",
+            message="must lead to listeners that exist",
+            holds=_services_lead_to_listeners,
+            field="services",
+        ),
+        *ATTACHMENT_RULES,
         Rule(
             cel="!has(self.sessionStore.embedded) || self.replicas == 1",
             message="must be 1 with the embedded store: it serves one node",
@@ -502,26 +596,6 @@ class MQTTBrokerSpec(Shape):
             field="authentication",
         ),
         _UNIQUE_CHAIN_NAMES,
-    )
-
-
-class MQTTBrokerStatus(Observed):
-    """What was seen of the broker."""
-
-    observed_generation: Annotated[int, Field(strict=True, ge=0)] | None = Field(
-        default=None, description="The metadata.generation this status was made for."
-    )
-    replicas: Annotated[int, Field(strict=True, ge=0)] | None = Field(
-        default=None, description="How many nodes there are."
-    )
-    ready_replicas: Annotated[int, Field(strict=True, ge=0)] | None = Field(
-        default=None, description="How many nodes accept clients."
-    )
-    selector: Annotated[str, Text("must be text", characters_max=1_024)] | None = Field(
-        default=None, description="Label selector of the nodes' pods, for autoscalers."
-    )
-    conditions: Conditions = Field(
-        default=(PENDING,), description="What holds of the object; Ready is the one to wait for."
     )
 
 

@@ -10,18 +10,20 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool
 
 from mqtt_api.conditions import PENDING, Conditions
+from mqtt_api.kinds.certificates import COMMON_NAME_CHARACTERS_MAX, ISSUED_RULES, Issued
 from mqtt_api.kinds.common import (
     ATTRIBUTE_KEY,
     IMMUTABLE_BROKER_REF,
     PLAIN_TEXT_PATTERN,
     BrokerRef,
     DataKey,
+    DeletionPolicy,
     ObjectName,
     Resource,
 )
 from mqtt_api.kinds.markers import Entries, Items, Text
 from mqtt_api.kinds.mqttbroker import CLIENT_ID_PATTERNS_MAX, ClientIDPattern
-from mqtt_api.kinds.quantities import Bytes, BytesBetween
+from mqtt_api.kinds.quantities import Bytes, BytesBetween, Duration, DurationBetween
 from mqtt_api.kinds.shape import Observed, Rule, Shape
 
 USERNAME_CHARACTERS_MAX = 256
@@ -80,6 +82,29 @@ class GeneratedPassword(Shape):
     secret_name: ObjectName = Field(
         description="Name of the Secret to create; one that exists already and was not made for this is left alone."
     )
+    every: Annotated[Duration, DurationBetween("1m", "87600h")] | None = Field(
+        default=None, description="How often a new password is made. Absent: never."
+    )
+    overlap: Annotated[Duration, DurationBetween("0s", "8760h")] | None = Field(
+        default=None,
+        description="Only with every: how long the old password works beside the new one. Absent: a tenth of every, "
+        "and at most 24h.",
+    )
+
+    invariants = (
+        Rule(
+            cel="has(self.every) || !has(self.overlap)",
+            message="goes with every: without it no password is replaced",
+            holds=lambda self: self.every is not None or self.overlap is None,
+            field="overlap",
+        ),
+        Rule(
+            cel="!has(self.every) || !has(self.overlap) || duration(self.overlap) < duration(self.every)",
+            message="must be shorter than every: at most two passwords work at a time",
+            holds=lambda self: self.every is None or self.overlap is None or self.overlap.seconds < self.every.seconds,
+            field="overlap",
+        ),
+    )
 
 
 class PasswordSource(Shape):
@@ -125,13 +150,56 @@ class CertificateFields(Shape):
     )
 
 
-class CertificateCredential(Shape):
-    """A client certificate that proves this client."""
+class CertificateCredential(Issued):
+    """A client certificate that proves this client: one that exists, or one that is issued for it."""
 
-    match: CertificateFields = Field(description="Which certificate it is; all fields that are written must be equal.")
+    match: CertificateFields | None = Field(
+        default=None,
+        description="Instead of issuerRef: which certificate it is; all fields that are written must be equal.",
+    )
+    secret_name: ObjectName | None = Field(
+        default=None,
+        description="Only with issuerRef: name of the Secret with the certificate (tls.crt, tls.key, ca.crt). Its "
+        "common name is the client's user name.",
+    )
     revoked_serials: Annotated[tuple[Serial, ...], Items(REVOKED_SERIALS_MAX, unique=True)] = Field(
         default=(), description="Serial numbers, in hexadecimal, of such certificates that are refused from now on."
     )
+
+    invariants = (
+        Rule(
+            cel="has(self.match) != has(self.issuerRef)",
+            message="must have either match or issuerRef",
+            holds=lambda self: (self.match is None) != (self.issuer_ref is None),
+        ),
+        Rule(
+            cel="has(self.issuerRef) == has(self.secretName)",
+            message="goes with issuerRef, which cannot do without it",
+            holds=lambda self: (self.issuer_ref is None) == (self.secret_name is None),
+            field="secretName",
+        ),
+        *ISSUED_RULES,
+    )
+
+
+def _no_secret_twice(credentials: "Credentials") -> bool:
+    generated = [source.generate.secret_name for source in credentials.passwords if source.generate is not None]
+    issued = [each.secret_name for each in credentials.certificates if each.secret_name is not None]
+    return len({*generated, *issued}) == len(generated) + len(issued)
+
+
+_GENERATED_TWICE = (
+    "self.passwords.all(p, !has(p.generate) || self.passwords.exists_one(q, has(q.generate)"
+    " && q.generate.secretName == p.generate.secretName))"
+)
+_ISSUED_TWICE = (
+    "self.certificates.all(c, !has(c.secretName) || self.certificates.exists_one(d, has(d.secretName)"
+    " && d.secretName == c.secretName))"
+)
+_GENERATED_AND_ISSUED = (
+    "self.certificates.all(c, !has(c.secretName) || !self.passwords.exists(p, has(p.generate)"
+    " && p.generate.secretName == c.secretName))"
+)
 
 
 class Credentials(Shape):
@@ -142,6 +210,16 @@ class Credentials(Shape):
     )
     certificates: Annotated[tuple[CertificateCredential, ...], Items(CERTIFICATES_MAX)] = Field(
         default=(), description="Client certificates."
+    )
+
+    invariants = (
+        Rule(
+            cel=f"(!has(self.passwords) || {_GENERATED_TWICE})"
+            f" && (!has(self.certificates) || {_ISSUED_TWICE})"
+            f" && (!has(self.passwords) || !has(self.certificates) || {_GENERATED_AND_ISSUED})",
+            message="must not write two credentials to one Secret: each needs a secretName of its own",
+            holds=_no_secret_twice,
+        ),
     )
 
 
@@ -194,8 +272,19 @@ class MQTTClientSpec(Shape):
     suspended: StrictBool = Field(
         default=False, description="True: it is disconnected and refused until this is false; its data is kept."
     )
+    deletion_policy: DeletionPolicy = Field(
+        default=DeletionPolicy.RETAIN,
+        description="When this object is deleted. Retain: its sessions and queues stay until they expire. Delete: they "
+        "are removed.",
+    )
 
     invariants = (IMMUTABLE_BROKER_REF,)
+
+
+class Binding(Observed):
+    """A Secret as the service-binding specification has it: type, host, port, username, password, ca.crt."""
+
+    name: ObjectName = Field(description="Name of the Secret, in the same namespace.")
 
 
 class MQTTClientStatus(Observed):
@@ -205,6 +294,9 @@ class MQTTClientStatus(Observed):
         default=None, description="The metadata.generation this status was made for."
     )
     username: Username | None = Field(default=None, description="The user name that holds.")
+    binding: Binding | None = Field(
+        default=None, description="The Secret with all that the client needs to connect, where one was made for it."
+    )
     applied_revision: Annotated[int, Field(strict=True, ge=0)] | None = Field(
         default=None, description="The revision of the policy that first held this generation on every node."
     )
@@ -219,6 +311,21 @@ class MQTTClient(Resource):
     kind: Literal["MQTTClient"]
     spec: MQTTClientSpec = Field(description="Who the client is.")
     status: MQTTClientStatus = Field(default=MQTTClientStatus(), description="What was seen of the client.")
+
+    invariants = (
+        Rule(
+            cel="!has(self.spec.credentials) || !has(self.spec.credentials.certificates)"
+            " || !self.spec.credentials.certificates.exists(c, has(c.issuerRef))"
+            " || size(has(self.spec.username) ? self.spec.username : self.metadata.name)"
+            f" <= {COMMON_NAME_CHARACTERS_MAX}",
+            message=f"the user name must have at most {COMMON_NAME_CHARACTERS_MAX} characters to stand in a "
+            "certificate that is issued",
+            holds=lambda self: (
+                all(each.issuer_ref is None for each in self.spec.credentials.certificates)
+                or len(self.username) <= COMMON_NAME_CHARACTERS_MAX
+            ),
+        ),
+    )
 
     @property
     def username(self) -> str:

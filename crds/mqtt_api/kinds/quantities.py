@@ -62,6 +62,45 @@ class Bytes(str):
         }
 
 
+_QUANTITY_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+_UNITS = {"m": Decimal("0.001"), "P": Decimal(10**15), "Pi": Decimal(2**50)} | {
+    unit: Decimal(amount) for unit, amount in _BYTE_UNITS.items()
+}
+
+
+class Quantity(str):
+    """An amount of anything as a Kubernetes quantity, kept as it was written: `500m` of a processor, `1Gi`, `2`."""
+
+    __slots__ = ()
+
+    @property
+    def amount(self) -> Decimal:
+        number = self.rstrip("mkKMGTPi")
+        return Decimal(number) * _UNITS[self[len(number) :]]
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Raises a mistake for anything but a plain whole number or such a text."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str) or re.fullmatch(_QUANTITY_PATTERN, value) is None:
+            raise mistake("must be an amount such as 500m, 2 or 1Gi")
+        return cls(value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "pattern": _QUANTITY_PATTERN,
+            "maxLength": 32,
+        }
+
+
 _DURATION_PATTERN = r"^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$"
 _SECONDS = {"h": 3_600, "m": 60, "s": 1}
 

@@ -9,9 +9,11 @@ from typing import Annotated
 from pydantic import Field
 
 from mqtt_api.kinds.common import DataKey, DataRef, ObjectName
+from mqtt_api.kinds.images import Image
 from mqtt_api.kinds.markers import Items, Text
 from mqtt_api.kinds.quantities import Bytes, BytesBetween
 from mqtt_api.kinds.shape import Rule, Shape
+from mqtt_api.kinds.workload import Resources
 
 ADDRESSES_MAX = 16
 CA_REFS_MAX = 16
@@ -53,22 +55,53 @@ KeyPrefix = Annotated[
 MasterName = Annotated[str, Text("must be letters, digits, '-', '_' and '.'", pattern=r"^[-A-Za-z0-9_.]+$")]
 
 
+STORAGE_DEFAULT = Bytes("1Gi")
+"""How large a volume is that nobody gave a size."""
+
+_STORAGE_GROWS = Rule(
+    cel="!has(oldSelf.storage) || (has(self.storage)"
+    " && quantity(string(self.storage)).compareTo(quantity(string(oldSelf.storage))) >= 0)",
+    message="cannot shrink: a volume only grows; make another broker",
+    field="storage",
+)
+_STORAGE_CLASS_STAYS = Rule(
+    cel="has(self.storageClassName) == has(oldSelf.storageClassName) "
+    "&& (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+    message="cannot change: what lies on the old volume would be lost; make another broker",
+    field="storageClassName",
+)
+
+
 class EmbeddedStore(Shape):
     """The store inside the node's own process."""
 
     storage: Annotated[Bytes, BytesBetween("16Mi", "16Ti")] | None = Field(
         default=None,
-        description="How large the store may grow; absent = as large as its disk. When it is full, publishes that must "
-        "be stored are not acknowledged until queues have drained.",
+        description="How large the store may grow, and its volume. Absent: as large as its disk; in Kubernetes 1Gi. "
+        "When it is full, publishes that must be stored are not acknowledged until queues have drained.",
     )
+    storage_class_name: ObjectName | None = Field(
+        default=None, description="The StorageClass of its volume. Absent: the cluster's default. Never changes."
+    )
+
+    invariants = (_STORAGE_GROWS, _STORAGE_CLASS_STAYS)
 
 
 class ManagedStore(Shape):
-    """One small Redis that is run along with the broker."""
+    """One small Redis that is run along with the broker: for trials and small plants."""
 
     storage: Annotated[Bytes, BytesBetween("64Mi", "16Ti")] | None = Field(
         default=None, description="How large its volume is. Absent: 1Gi. Elsewhere than in Kubernetes: the disk's size."
     )
+    storage_class_name: ObjectName | None = Field(
+        default=None, description="The StorageClass of its volume. Absent: the cluster's default. Never changes."
+    )
+    image: Image | None = Field(
+        default=None, description="What it runs: Redis 7 or Valkey 8. Absent: what the operator is told to use."
+    )
+    resources: Resources | None = Field(default=None, description="What it gets of its machine.")
+
+    invariants = (_STORAGE_GROWS, _STORAGE_CLASS_STAYS)
 
 
 class RedisCredentialsRef(Shape):

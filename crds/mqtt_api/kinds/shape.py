@@ -21,7 +21,17 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 # Kubernetes writes these in capitals wherever they are not the first word of a name.
-_CAPITALS = {"ca": "CA", "cidrs": "CIDRs", "dns": "DNS", "id": "ID", "ids": "IDs", "qos": "QoS", "uri": "URI"}
+_CAPITALS = {
+    "ca": "CA",
+    "cidrs": "CIDRs",
+    "cpu": "CPU",
+    "dns": "DNS",
+    "ip": "IP",
+    "id": "ID",
+    "ids": "IDs",
+    "qos": "QoS",
+    "uri": "URI",
+}
 
 MISTAKE = "mistake"
 """The type of every error of our own: its message is already a sentence for people."""

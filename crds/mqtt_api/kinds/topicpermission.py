@@ -5,7 +5,6 @@ how rules are weighed against each other.
 """
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -14,35 +13,29 @@ from pydantic import Field
 from mqtt_api.conditions import PENDING, Conditions
 from mqtt_api.kinds.common import (
     IMMUTABLE_BROKER_REF,
-    LABEL_KEY_PATTERN,
     PLAIN_TEXT_PATTERN,
     BrokerRef,
     LabelName,
-    LabelValue,
     Resource,
 )
-from mqtt_api.kinds.markers import CEL, Entries, Items, Text, cel_text
+from mqtt_api.kinds.markers import CEL, Items, Text, cel_text
+from mqtt_api.kinds.selectors import Selector
 from mqtt_api.kinds.shape import Observed, Rule, Shape
+from mqtt_api.kinds.topic_grammar import FILTER_MESSAGE, FILTER_PATTERN
 from mqtt_api.policy import Activity, Effect, Retained, Sharing
 from mqtt_api.templates import ATTRIBUTE_PREFIX, PLACEHOLDERS, check_template
-from mqtt_api.topics import LEVELS_MAX, SHARE_PREFIX, TopicError
+from mqtt_api.topics import SHARE_PREFIX, TopicError
 
 SUBJECTS_MAX = 64
 RULES_MAX = 50
 TOPICS_PER_RULE_MAX = 16  # times RULES_MAX: as many topics as the API server can afford to check the grammar of
 TOPIC_CHARACTERS_MAX = 1_024
 SHARED_GROUPS_MAX = 32
-MATCH_LABELS_MAX = 16
 PRIORITY_MAX = 1_000
 
 _KNOWN = ", ".join(f"${{{name}}}" for name in (*PLACEHOLDERS, f"{ATTRIBUTE_PREFIX}KEY"))
 _NAMES = "|".join((*map(re.escape, PLACEHOLDERS), re.escape(ATTRIBUTE_PREFIX) + r"[-A-Za-z0-9_.]+"))
 _PLACEHOLDERS_PATTERN = rf"^([^$]|\$+[^${{]|\$*\$\{{({_NAMES})\}})*\$*$"
-
-_LEVEL = r"(\+|[^+#/\x00]*)"  # MQTT 5.0, 4.7.1.3
-_FILTER_PATTERN = (  # '#' is the last level (MQTT 5.0, 4.7.1.2)
-    rf"^(#|{_LEVEL}(/{_LEVEL}){{0,{LEVELS_MAX - 1}}}|{_LEVEL}(/{_LEVEL}){{0,{LEVELS_MAX - 2}}}/#)$"
-)
 
 
 class SubjectKind(StrEnum):
@@ -74,7 +67,6 @@ def _unknown(topic: str) -> str:
 
 _SHARE_MESSAGE = "must be the filter without $share/GROUP/: sharedSubscription and sharedGroups speak of sharing"
 _PLACEHOLDERS_MESSAGE = f"must not hold other placeholders than {_KNOWN}"
-_FILTER_MESSAGE = f"must have '+' as a whole level only, '#' as the last level only, and at most {LEVELS_MAX} levels"
 
 TopicTemplate = Annotated[
     str,
@@ -85,7 +77,7 @@ TopicTemplate = Annotated[
         cel=(
             CEL(f"!self.startsWith({cel_text(SHARE_PREFIX)})", _SHARE_MESSAGE),
             CEL(f"self.matches({cel_text(_PLACEHOLDERS_PATTERN)})", _PLACEHOLDERS_MESSAGE),
-            CEL(f"self.matches({cel_text(_FILTER_PATTERN)})", _FILTER_MESSAGE),
+            CEL(f"self.matches({cel_text(FILTER_PATTERN)})", FILTER_MESSAGE),
         ),
     ),
 ]
@@ -97,15 +89,6 @@ ShareName = Annotated[
         characters_max=128,
     ),
 ]
-
-
-class Selector(Shape):
-    """MQTTClients by their labels."""
-
-    match_labels: Annotated[
-        Mapping[str, LabelValue],
-        Entries(MATCH_LABELS_MAX, "must have keys in the form of Kubernetes labels", LABEL_KEY_PATTERN, count_min=1),
-    ] = Field(description="Labels that an MQTTClient must have, all of them.")
 
 
 class Subject(Shape):

@@ -114,6 +114,11 @@ def test_every_new_object_starts_as_pending(kind: str) -> None:
         ("MQTTBroker.spec.authentication", "atomic"),
         ("MQTTBroker.spec.listeners", "map"),
         ("MQTTBroker.spec.listeners[].authentication", "atomic"),
+        ("MQTTBroker.spec.services", "map"),
+        ("MQTTBroker.spec.services[].listeners", "set"),
+        ("MQTTBroker.spec.attachments", "atomic"),
+        ("MQTTBroker.spec.imagePullSecrets", "map"),
+        ("MQTTBroker.status.certificates", "map"),
         ("MQTTClient.spec.clientIDs", "set"),
         ("TopicPermission.spec.rules", "map"),
         ("TopicPermission.spec.subjects", "atomic"),
@@ -132,10 +137,26 @@ def test_kubectl_shows_the_kind_in_columns_that_exist(kind: str) -> None:
     assert definition["spec"]["names"]["categories"] == ["mqtt"]
     fields = {path for path, _ in nodes(SCHEMAS[kind])}
     for column in version["additionalPrinterColumns"]:
-        path = column["jsonPath"].partition("[")[0]
+        path = column["jsonPath"].replace("[0]", "[]")
+        path = path.partition("[?")[0] if "[?" in path else path
         assert path in fields or path == ".metadata.creationTimestamp"
     for selectable in version.get("selectableFields", ()):
         assert selectable["jsonPath"] in fields
+
+
+def test_only_what_kubernetes_defines_is_taken_over_unread() -> None:
+    unread = [path for path, node in NODES if node.get("x-kubernetes-preserve-unknown-fields")]
+    assert unread == [f"MQTTBroker.spec.podTemplate.spec.affinity.{name}" for name in (
+        "nodeAffinity", "podAffinity", "podAntiAffinity",
+    )]  # fmt: skip
+
+
+def test_no_field_of_a_pod_can_weaken_it_or_run_other_code() -> None:
+    names = {path.rpartition(".")[2] for path, _ in NODES if ".podTemplate." in path}
+    assert not names & {
+        "securityContext", "containers", "initContainers", "env", "envFrom", "volumes", "volumeMounts", "image",
+        "command", "args", "hostNetwork", "hostPID", "serviceAccountName", "automountServiceAccountToken",
+    }  # fmt: skip
 
 
 def test_only_the_broker_scales_and_its_paths_exist() -> None:

@@ -38,7 +38,8 @@ def _rule(effect: Effect, name: str, topics: tuple[str, ...], terms: dict[str, A
 
 
 def rights(*rules: Rule, default: Effect = Effect.DENY) -> Rights:
-    return resolve(Policy(rules=rules, authenticated=tuple(range(len(rules))), default_effect=default), FACTS)
+    policy = Policy(permissions={"mqtt/plant": rules}, authenticated=("mqtt/plant",), default_effect=default)
+    return resolve(policy, FACTS)
 
 
 def test_no_rule_means_no() -> None:
@@ -228,26 +229,26 @@ def test_default_allow_with_a_deny_of_high_qos_grants_the_lower_one() -> None:
     )
 
 
-def test_principal_stranger_and_anonymous_have_their_own_rules() -> None:
+def test_principal_has_its_rules_beside_those_of_everybody_and_the_nameless_only_theirs() -> None:
     policy = Policy(
-        rules=(allow("known", "known"), allow("open", "open"), allow("nameless", "nameless")),
-        principals={"pump-7": Principal(username="pump-7", rules=(0,))},
-        authenticated=(1,),
-        anonymous=(2,),
+        permissions={name: (allow(name, name),) for name in ("known", "open", "nameless")},
+        principals={"pump-7": Principal(username="pump-7", permissions=("known",))},
+        authenticated=("open",),
+        anonymous=("nameless",),
     )
 
     def allowed(facts: Facts) -> list[str]:
         asked = resolve(policy, facts)
         return [topic for topic in ("known", "open", "nameless") if asked.may_publish(topic, 0, retain=False).allowed]
 
-    assert allowed(Facts(client_id="x", username="pump-7")) == ["known"]
+    assert allowed(Facts(client_id="x", username="pump-7")) == ["known", "open"]
     assert allowed(Facts(client_id="x", username="pump-8")) == ["open"]
     assert allowed(Facts(client_id="x", anonymous=True)) == ["nameless"]
     assert allowed(Facts(client_id="x", username="pump-7", anonymous=True)) == ["nameless"]
 
 
-def test_rule_that_is_listed_twice_is_one_rule() -> None:
-    policy = Policy(rules=(allow("r", "a"),), authenticated=(0, 0))
+def test_permission_that_is_listed_twice_has_its_rules_once() -> None:
+    policy = Policy(permissions={"p": (allow("r", "a"),)}, authenticated=("p", "p"))
     assert [step.rule for step in resolve(policy, FACTS).walk_publish("a", 0, retain=False)] == ["mqtt/plant/r"]
 
 

@@ -39,7 +39,7 @@ POLICY = Policy(
     revision=7,
     digest="d",
     default_effect=Effect.ALLOW,
-    rules=(ALLOW, DENY),
+    permissions={"ns/p": (ALLOW, DENY)},
     principals={
         "zoe": Principal(username="zoe"),
         "pump-7": Principal(
@@ -53,19 +53,28 @@ POLICY = Policy(
             attributes={"line": "3"},
             limits=ClientLimits(connections_max=1),
             suspended=True,
-            rules=(1, 0),
+            permissions=("ns/p",),
         ),
     },
-    authenticated=(0,),
-    anonymous=(1,),
+    authenticated=("ns/p",),
+    anonymous=("ns/p",),
 )
 
 
+def parsed() -> dict[str, Any]:
+    """POLICY with all of its lines in one."""
+    whole: dict[str, Any] = {"permissions": {}, "principals": {}}
+    for line in encode_policy(POLICY).splitlines():
+        for key, value in json.loads(line).items():
+            whole[key] = {**whole[key], **value} if key in ("permissions", "principals") else value
+    return whole
+
+
 def changed(path: str, value: Any) -> bytes:
-    """The document of POLICY with the value at a path of keys and numbers set."""
-    document = json.loads(encode_policy(POLICY))
+    """The document of POLICY, in one line, with the value at a path of keys and numbers set."""
+    document = parsed()
     *parents, last = [int(key) if key.isdecimal() else key for key in path.split(".")]
-    inner = document
+    inner: Any = document
     for key in parents:
         inner = inner[key]
     inner[last] = value
@@ -80,7 +89,8 @@ def test_policy_is_read_back_as_it_was_written() -> None:
 
 def test_document_is_compact_sorted_and_the_same_for_equal_policies() -> None:
     document = encode_policy(POLICY)
-    assert document == json.dumps(json.loads(document), sort_keys=True, separators=(",", ":")).encode()
+    for line in document.splitlines():
+        assert line == json.dumps(json.loads(line), sort_keys=True, separators=(",", ":")).encode()
     turned = dict(reversed(list(POLICY.principals.items())))
     assert encode_policy(msgspec.structs.replace(POLICY, principals=turned)) == document
 
@@ -90,19 +100,20 @@ def test_document_is_compact_sorted_and_the_same_for_equal_policies() -> None:
     [
         ("revision", "7", "$.revision"),
         ("default_effect", "Maybe", "$.default_effect"),
-        ("rules", None, "$.rules"),
-        ("rules.1.effect", "deny", "$.rules[1].effect"),
-        ("rules.0.priority", 1.5, "$.rules[0].priority"),
-        ("rules.0.topics", [], "$.rules[0].topics"),
-        ("rules.1.topics.1", "a+", "$.rules[1].topics[1]"),
-        ("rules.0.topics.0", "", "$.rules[0].topics[0]"),
-        ("rules.0.topics.0", "a/${clientid", "$.rules[0].topics[0]"),
-        ("rules.0.qos", [], "$.rules[0].qos"),
-        ("rules.0.qos", [0, 3], "$.rules[0].qos"),
-        ("rules.0.qos", [-1], "$.rules[0].qos"),
-        ("authenticated", [0, 2], "$.authenticated[1]"),
-        ("anonymous", [-1], "$.anonymous[0]"),
-        ("principals.pump-7.rules.1", 9, "$.principals['pump-7'].rules[1]"),
+        ("permissions", None, "$.permissions"),
+        ("permissions.ns/p.1.effect", "deny", "$.permissions[...][1].effect"),
+        ("permissions.ns/p.0.priority", 1.5, "$.permissions[...][0].priority"),
+        ("permissions.ns/p.0.topics", [], "$.permissions['ns/p'][0].topics"),
+        ("permissions.ns/p.1.topics.1", "a+", "$.permissions['ns/p'][1].topics[1]"),
+        ("permissions.ns/p.0.topics.0", "", "$.permissions['ns/p'][0].topics[0]"),
+        ("permissions.ns/p.0.topics.0", "a/${clientid", "$.permissions['ns/p'][0].topics[0]"),
+        ("permissions.ns/p.0.qos", [], "$.permissions['ns/p'][0].qos"),
+        ("permissions.ns/p.0.qos", [0, 3], "$.permissions['ns/p'][0].qos"),
+        ("permissions.ns/p.0.qos", [-1], "$.permissions['ns/p'][0].qos"),
+        ("permissions.ns/p.0.permission", "ns/q", "$.permissions['ns/p'][0].permission"),
+        ("authenticated", ["ns/p", "ns/q"], "$.authenticated[1]"),
+        ("anonymous", ["p"], "$.anonymous[0]"),
+        ("principals.pump-7.permissions.0", "ns/q", "$.principals['pump-7'].permissions[0]"),
         ("principals.pump-7.username", "root", "$.principals['pump-7'].username"),
         ("principals.pump-7.suspended", "yes", "$.principals[...].suspended"),
         ("principals.pump-7.expires", 1, "$.principals[...]"),
@@ -128,11 +139,12 @@ def test_malformed_document_is_refused_with_the_path(path: str, value: Any, at: 
         b"\xff",
         b'{"digest": "\xff"}',
         b'{"digest": "\\ud800"}',
-        encode_policy(POLICY)[:-1],
+        encode_policy(POLICY)[:-2],
         encode_policy(POLICY) + b"x",
-        b'{"rules": [{"new": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
+        encode_policy(POLICY) + b"\n",
+        b'{"permissions": {"p": [{"new": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}}",
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_what_is_no_policy_at_all_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="the policy document is malformed"):
@@ -141,17 +153,18 @@ def test_what_is_no_policy_at_all_is_a_value_error(data: bytes) -> None:
 
 def test_rule_without_a_required_field_is_refused() -> None:
     for field in ("permission", "name", "effect", "activity", "topics"):
-        document = json.loads(encode_policy(POLICY))
-        del document["rules"][1][field]
-        with pytest.raises(ValueError, match=rf"missing required field `{field}` - at `\$.rules\[1\]`"):
+        document = parsed()
+        del document["permissions"]["ns/p"][1][field]
+        with pytest.raises(ValueError, match=rf"missing required field `{field}` - at `\$.permissions\[...\]\[1\]`"):
             decode_policy(json.dumps(document).encode())
 
 
 def test_allow_rule_with_an_unknown_field_does_not_match_any_more() -> None:
-    policy = decode_policy(changed("rules.0.hours", "night"))
-    assert policy.rules[1] == DENY
+    policy = decode_policy(changed("permissions.ns/p.0.hours", "night"))
+    allow, deny = policy.rules
+    assert deny == DENY
     rights = resolve(policy, Facts(client_id="c", username="stranger"))
-    denying = resolve(Policy(rules=policy.rules, authenticated=(0,)), Facts(client_id="c"))
+    denying = resolve(Policy(permissions={"p": (allow,)}, authenticated=("p",)), Facts(client_id="c"))
     assert rights.may_publish("a/c/x", 0, retain=False).rule is None
     assert not denying.may_publish("a/c/x", 0, retain=False).allowed
     assert [step.outcome for step in denying.walk_publish("a/c/x", 0, retain=False)] == [
@@ -160,7 +173,7 @@ def test_allow_rule_with_an_unknown_field_does_not_match_any_more() -> None:
 
 
 def test_deny_rule_with_an_unknown_field_stands_as_far_as_it_is_understood() -> None:
-    policy = decode_policy(changed("rules.1.hours", "night"))
+    policy = decode_policy(changed("permissions.ns/p.1.hours", "night"))
     assert policy == POLICY
     rights = resolve(policy, Facts(client_id="c", anonymous=True))
     assert rights.may_receive("a/secret", 1, "g").rule == "ns/p/no"

@@ -35,7 +35,7 @@ FACTS = st.builds(
     st.sampled_from([{}, {"k": "a"}, {"k": ""}, {"k": "a\0"}]),
 )
 POLICIES = st.builds(
-    lambda rules, default: Policy(rules=tuple(rules), authenticated=tuple(range(len(rules))), default_effect=default),
+    lambda rules, default: Policy(permissions={"ns/p": tuple(rules)}, authenticated=("ns/p",), default_effect=default),
     st.lists(RULES, max_size=8),
     st.sampled_from(Effect),
 )

@@ -18,7 +18,7 @@ FACTS = Facts(
 
 def resolved(effect: Effect, template: str, facts: Facts, default: Effect = Effect.DENY) -> Rights:
     rule = Rule(permission="ns/p", name="r", effect=effect, activity=Activity.ALL, topics=(template,))
-    return resolve(Policy(rules=(rule,), authenticated=(0,), default_effect=default), facts)
+    return resolve(Policy(permissions={"ns/p": (rule,)}, authenticated=("ns/p",), default_effect=default), facts)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_attributes_and_namespace_come_from_the_facts_also_for_a_known_principal
         activity=Activity.ALL,
         topics=("${namespace}/${attr.line}",),
     )
-    principal = Principal(username="u1", namespace="other", attributes={"line": "9"}, rules=(0,))
-    rights = resolve(Policy(rules=(rule,), principals={"u1": principal}), FACTS)
+    principal = Principal(username="u1", namespace="other", attributes={"line": "9"}, permissions=("ns/p",))
+    rights = resolve(Policy(permissions={"ns/p": (rule,)}, principals={"u1": principal}), FACTS)
     assert rights.may_publish("team-a/3", 0, retain=False).allowed
     assert not rights.may_publish("other/9", 0, retain=False).allowed
 

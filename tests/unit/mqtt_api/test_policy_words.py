@@ -13,7 +13,7 @@ def rule(name: str, *topics: str, effect: Effect = Effect.ALLOW, **terms: Any) -
 
 
 def rights(*rules: Rule, default: Effect = Effect.DENY) -> Rights:
-    policy = Policy(rules=rules, authenticated=tuple(range(len(rules))), default_effect=default)
+    policy = Policy(permissions={"ns/p": rules}, authenticated=("ns/p",), default_effect=default)
     return resolve(policy, Facts(client_id="c"))
 
 

@@ -1,0 +1,41 @@
+"""What a node tells of itself with each renewal of its lease: read by the other nodes, and by the operator.
+
+Knows names, types and what is assumed where one is missing; does not know leases or the store. Nodes and operators of
+two versions read each other's: a field that is not known is skipped, one that is not there has its default, and no
+field is ever given another meaning.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+
+class ListenerCertificate(Struct, frozen=True, kw_only=True):
+    """The certificate that a listener shows to new clients. `serial`: lower-case hexadecimal, whole bytes.
+
+    `not_after`: RFC 3339, UTC.
+    """
+
+    serial: str
+    not_after: str
+
+
+class NodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`applied`: the feed position this node has applied. `started_at`: seconds since the epoch.
+
+    `format`: the newest form of what nodes send each other that this one reads; they write the oldest that all read.
+    `ready`: it takes new clients as declared. `version`: of the installed package, "" = not told.
+    `certificates`: by listener, those with TLS. `totals` are for sums over the cluster, by $SYS name.
+    """
+
+    applied: int = 0
+    policy_revision: int = -1
+    connections: int = 0
+    is_draining: bool = False
+    format: int = 1
+    started_at: float = 0.0
+    server_reference: str = ""
+    ready: bool = False
+    version: str = ""
+    certificates: Mapping[str, ListenerCertificate] = {}
+    totals: Mapping[str, float] = {}
