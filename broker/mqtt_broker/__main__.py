@@ -1,4 +1,4 @@
-"""The broker program: `python -m mqtt_broker --settings FILE`. Chooses the parts and starts them."""
+"""The broker program: `python -m mqtt_broker --settings FILE [--node NAME]`. Chooses the parts and starts them."""
 
 import argparse
 import asyncio
@@ -22,35 +22,42 @@ def main() -> int:
     """Run one node until SIGTERM or SIGINT; 0 after a clean stop, 1 with one line that says what to do."""
     parser = argparse.ArgumentParser(prog="mqtt_broker", description="One node of the broker.")
     parser.add_argument("--settings", type=Path, required=True, help="the node's settings, JSON")
+    parser.add_argument("--node", type=_name, metavar="NAME", help="its name, instead of the one in the settings")
     parser.add_argument(
         "--stop-on-stdin-eof", action="store_true", help="stop when standard input ends: the parent is gone"
     )
     arguments = parser.parse_args()
     try:
-        settings = read_settings(arguments.settings)
+        settings = read_settings(arguments.settings, arguments.node)
     except SettingsError as problem:
         print(problem, file=sys.stderr)
         return EXIT_FAILED
     logs.set_up(settings.node, settings.log_level, settings.log_format)
     try:
-        _run(arguments.settings, stop_on_stdin_eof=arguments.stop_on_stdin_eof)
+        _run(arguments.settings, arguments.node, stop_on_stdin_eof=arguments.stop_on_stdin_eof)
     except (StartError, EndedError, StoreError, SettingsError) as problem:
         log.critical("%s", problem, extra={"event": "node.failed", "fields": {"problem": str(problem)}})
         return EXIT_FAILED
     return 0
 
 
-def _run(settings_file: Path, *, stop_on_stdin_eof: bool) -> None:
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("a node needs a name")
+    return text
+
+
+def _run(settings_file: Path, name: str | None, *, stop_on_stdin_eof: bool) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(_serve(settings_file, stop_on_stdin_eof=stop_on_stdin_eof))
+        asyncio.run(_serve(settings_file, name, stop_on_stdin_eof=stop_on_stdin_eof))
     else:
-        uvloop.run(_serve(settings_file, stop_on_stdin_eof=stop_on_stdin_eof))
+        uvloop.run(_serve(settings_file, name, stop_on_stdin_eof=stop_on_stdin_eof))
 
 
-async def _serve(settings_file: Path, *, stop_on_stdin_eof: bool) -> None:
-    node = Node(settings_file)
+async def _serve(settings_file: Path, name: str | None, *, stop_on_stdin_eof: bool) -> None:
+    node = Node(settings_file, name)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.stop)

@@ -201,7 +201,7 @@ async def test_deny_wins_at_equal_priority_and_priority_wins_otherwise(guarded: 
         assert await client.publish("boss/fixed", b"x", qos=1) is DENIED
         assert await client.publish("boss/equal", b"x", qos=1) is DENIED
         entry = await guarded.logged("authz.denied", client_id="boss", topic="boss/fixed")
-        assert entry["rule"] == "test/permission/but-not"
+        assert entry["rule"].endswith("/but-not")
 
 
 @pytest.mark.parametrize("retain", [False, True])

@@ -182,11 +182,13 @@ async def test_changes_for_others_touch_nobody(start_broker: StartBroker) -> Non
         await viewer.subscribe("a", qos=1)
         for revision in range(2, 7):
             ours = with_rules(revision, allow("a"))
-            rule = allow(f"x/{revision}", name=f"rule-{revision}")
-            principal = Principal(username="stranger", rules=(len(ours.rules),))
+            rule = allow(f"x/{revision}", name=f"rule-{revision}", permission="test/theirs")
+            principal = Principal(username="stranger", permissions=("test/theirs",))
             broker.apply(
                 msgspec.structs.replace(
-                    ours, rules=(*ours.rules, rule), principals={**ours.principals, "stranger": principal}
+                    ours,
+                    permissions={**ours.permissions, "test/theirs": (rule,)},
+                    principals={**ours.principals, "stranger": principal},
                 )
             )
             await admin.publish("a", b"%d" % revision, qos=1)
@@ -194,7 +196,7 @@ async def test_changes_for_others_touch_nobody(start_broker: StartBroker) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"rules": 5}', b"\xff"], ids=["empty", "cut", "list", "type", "bytes"]
+    "content", [b"", b"{", b"[]", b'{"permissions": 5}', b"\xff"], ids=["empty", "cut", "list", "type", "bytes"]
 )
 async def test_a_broken_policy_changes_nothing(start_broker: StartBroker, content: bytes) -> None:
     """The rules in force stay in force; the log says what is wrong with the new ones."""

@@ -5,7 +5,7 @@ Knows matches and certificates; does not know chains, names taken from certifica
 
 from msgspec import Struct
 
-from mqtt_api.policy import CertificateMatch, Policy
+from mqtt_api.policy import CertificateMatch, Policy, Principal
 from mqtt_broker.auth.principal import ClientCertificate, normal_serial
 
 # A match is filed under the first of these that it sets: the most telling first, so that the drawers stay small.
@@ -20,13 +20,28 @@ class Proof(Struct, frozen=True):
 
 
 class CertificateIndex:
-    """The certificate matches of one policy."""
+    """The certificate matches of one policy, and of the next: what did not change stays filed."""
 
     def __init__(self, policy: Policy) -> None:
         self._drawers: dict[tuple[str, str], list[Proof]] = {}
-        for username, principal in policy.principals.items():
-            for match in principal.certificates:
-                self._file(Proof(username, match))
+        self._policy = Policy()
+        self.follow(policy)
+
+    def follow(self, policy: Policy) -> None:
+        """From now on it answers for this policy. Principals that are the same objects as before cost nothing."""
+        before, now = self._policy.principals, policy.principals
+        if before is now:
+            return
+        self._policy = policy
+        for username in before.keys() - now.keys():
+            self._unfile(before[username])
+        for username, principal in now.items():
+            known = before.get(username)
+            if known is not principal:
+                if known is not None:
+                    self._unfile(known)
+                for match in principal.certificates:
+                    self._file(Proof(username, match))
 
     def proofs(self, certificate: ClientCertificate) -> list[Proof]:
         """Every match that agrees, whatever serials it revokes."""
@@ -39,12 +54,22 @@ class CertificateIndex:
         ]
 
     def _file(self, proof: Proof) -> None:
-        for field in _FIELDS:
-            wanted = getattr(proof.match, field)
-            if wanted is not None:
-                self._drawers.setdefault((field, wanted), []).append(proof)
-                return
-        # A match that sets nothing proves nothing: it must not be read as "any certificate".
+        drawer = _drawer(proof.match)
+        if drawer is not None:
+            self._drawers.setdefault(drawer, []).append(proof)
+
+    def _unfile(self, principal: Principal) -> None:
+        for match in principal.certificates:
+            drawer = _drawer(match)
+            if drawer is not None:
+                self._drawers[drawer].remove(Proof(principal.username, match))
+                if not self._drawers[drawer]:
+                    del self._drawers[drawer]
+
+
+def _drawer(match: CertificateMatch) -> tuple[str, str] | None:
+    """None: a match that sets nothing proves nothing; it must not be read as "any certificate"."""
+    return next(((field, wanted) for field in _FIELDS if (wanted := getattr(match, field)) is not None), None)
 
 
 def agrees(match: CertificateMatch, certificate: ClientCertificate) -> bool:

@@ -28,14 +28,15 @@ class Credential(Struct, frozen=True, kw_only=True):
 def still_proves(credential: Credential, principal: Principal) -> bool:
     """False if the verifiers are gone, the certificate is no longer declared, or its serial number is revoked.
 
-    Of a password's verifiers one is enough, as nobody noted which of them fitted; of a SCRAM proof it is that one.
+    Of a password's verifiers one is enough, as nobody noted which of them fitted; of a SCRAM proof it is that one. A
+    password that was replaced in time is no reason to send anybody away.
 
     An entry that is no serial number revokes: nobody can say then what it was meant for.
     """
     if credential.scram is not None:
-        return credential.scram in principal.scram
+        return credential.scram in (*principal.scram, *principal.retired)
     if credential.verifiers:
-        return bool(set(credential.verifiers) & set(principal.passwords))
+        return not set(credential.verifiers).isdisjoint((*principal.passwords, *principal.retired))
     certificate = credential.certificate
     if certificate is None or not (credential.was_declared or principal.certificates):
         return True

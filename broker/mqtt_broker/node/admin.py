@@ -1,129 +1,101 @@
-"""Health, status and metrics of one node, over HTTP on a Unix socket that only its owner can open.
+"""Probes, status and metrics of one node, over HTTP: on a Unix socket that only its owner can open, and on a port.
 
-Reads; never changes anything. What is measured stands in metrics.py.
+Reads; never changes anything, and says nothing secret: on the port whoever gets there may ask. What is measured stands
+in metrics.py, what the node says of itself in serving.py.
 """
 
-import logging
-import socket
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import asyncio
+import json
+from http import HTTPStatus
 
-from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
+from mqtt_api.node_settings import HTTPSettings
 from mqtt_broker.node import readings
-from mqtt_broker.node.hub import Hub
-from mqtt_broker.node.listener import Listener
+from mqtt_broker.node.http_door import Answer, HTTPDoor, text
 from mqtt_broker.node.metrics import NodeCollector
-
-log = logging.getLogger("mqtt_broker.admin")
-
-SOCKET_MODE = 0o600
+from mqtt_broker.node.serving import Serving
 
 
 class Admin:
-    """`/livez`, `/readyz`, `/status` and `/metrics`."""
+    """`/startupz`, `/livez`, `/readyz`, `/status` and `/metrics`.
 
-    def __init__(self, hub: Hub, listeners: Callable[[], list[Listener]], lacks_listeners: Callable[[], bool]) -> None:
-        """`lacks_listeners`: True while one is not as declared."""
-        self._hub = hub
-        self._listeners = listeners
-        self._lacks_listeners = lacks_listeners
-        self._registry = CollectorRegistry()
-        self._collector = NodeCollector(hub, listeners)
-        self._registry.register(self._collector)
-        ProcessCollector(registry=self._registry)
-        application = web.Application()
-        application.add_routes(
-            [
-                web.get("/livez", self._livez),
-                web.get("/readyz", self._readyz),
-                web.get("/status", self._status),
-                web.get("/metrics", self._metrics),
-            ]
+    They are answered from `open` on, which is before the node has a store: `/livez` as long as the process answers at
+    all, `/startupz` once it serves or `waits`. For a node that waits for its store a restart is no help.
+    """
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._serving: Serving | None = None
+        self._waits_for = ""
+        self._collector: NodeCollector | None = None
+        self._registry = _registry()
+        self._measuring = asyncio.Lock()
+        self._door = HTTPDoor(
+            {
+                "/startupz": self._startupz,
+                "/livez": self._livez,
+                "/readyz": self._readyz,
+                "/status": self._status,
+                "/metrics": self._metrics,
+            }
         )
-        self._runner = web.AppRunner(application, access_log=None)
 
-    async def start(self, path: str) -> None:
-        """Serve on the Unix socket at `path`, replacing a stale one. Raises OSError if it cannot be made."""
-        await self._runner.setup()
-        await web.SockSite(self._runner, _private_socket(Path(path))).start()
+    async def open(self, socket: str, http: HTTPSettings | None) -> None:
+        """Answer on the Unix socket at this path, and over TCP. Raises OSError if one cannot be opened."""
+        if http is not None:
+            await self._door.listen_tcp(http.host, http.port)
+        await self._door.listen_unix(socket)
 
     async def close(self) -> None:
-        await self._runner.cleanup()
+        await self._door.close()
+
+    def waits(self, what_for: str) -> None:
+        """The node has done what it can: something outside has to happen before it serves."""
+        self._serving, self._waits_for = None, what_for
+
+    def joined(self, serving: Serving) -> None:
+        """The node has its store."""
+        self._serving, self._waits_for = serving, ""
+        self._registry = _registry()
+        self._collector = NodeCollector(serving.hub, serving.listeners)
+        self._registry.register(self._collector)
 
     @property
-    def is_ready(self) -> bool:
-        """True if new clients are served as declared: policy, store and listeners are there, nobody drains."""
-        return not self.lacks
+    def _lacks(self) -> str:
+        if self._serving is None:
+            return self._waits_for or "the node is starting"
+        return self._serving.lacks
 
-    @property
-    def lacks(self) -> str:
-        """Why new clients are not served as declared, for people; "" if they are.
+    async def _startupz(self) -> Answer:
+        has_started = self._waits_for if self._serving is None else self._serving.has_begun
+        return text("ok") if has_started else text(self._lacks, HTTPStatus.SERVICE_UNAVAILABLE)
 
-        A store without room is no reason: clients that take what waits for them are what makes room again.
-        """
-        hub = self._hub
-        reasons = {
-            "this node is fenced": hub.fenced.is_set(),
-            "this node is leaving": hub.draining,
-            "the lease has run out, and the store does not answer": hub.is_frozen,
-            "the store does not answer": not (hub.peers.is_in_touch and (hub.pump.available or hub.pump.is_full)),
-            "there is no policy yet": hub.policy is None,
-            "a listener is not as declared": self._lacks_listeners(),
-        }
-        return next((reason for reason, holds in reasons.items() if holds), "")
+    async def _livez(self) -> Answer:
+        return text("ok")
 
-    async def _livez(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+    async def _readyz(self) -> Answer:
+        lacks = self._lacks
+        return text(f"not ready: {lacks}", HTTPStatus.SERVICE_UNAVAILABLE) if lacks else text("ok")
 
-    async def _readyz(self, _: web.Request) -> web.Response:
-        lacks = self.lacks
-        return web.Response(status=503, text=f"not ready: {lacks}\n") if lacks else web.Response(text="ok\n")
+    async def _status(self) -> Answer:
+        if self._serving is None:
+            said = {"node": self._node, "version": readings.release(), "ready": False, "lacks": self._lacks}
+            return _document(said, HTTPStatus.SERVICE_UNAVAILABLE)
+        return _document(self._serving.status())
 
-    async def _status(self, _: web.Request) -> web.Response:
-        return web.json_response(self.status())
-
-    async def _metrics(self, _: web.Request) -> web.Response:
-        self._collector.kept = await readings.kept(self._hub)
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    def status(self) -> dict[str, Any]:
-        """What `stoa up` shows: totals since the start, and what each listener serves."""
-        hub, counters = self._hub, self._hub.counters
-        return {
-            "node": hub.settings.node,
-            "ready": self.is_ready,
-            "policy_revision": hub.revision,
-            "store_available": hub.pump.available and hub.peers.is_in_touch,
-            "connections": len(hub.connections),
-            "sessions": len(hub.sessions),
-            "subscriptions": len(hub.tree),
-            "retained": len(hub.retained),
-            "messages_received": counters.messages_received,
-            "messages_sent": counters.messages_sent,
-            "messages_dropped": counters.messages_dropped,
-            "dropped": counters.dropped,
-            "denials": counters.denials,
-            "overload_level": hub.overload.level,
-            "draining": hub.draining,
-            "cluster": hub.peers.status(),
-            "listeners": {
-                listener.name: {
-                    "port": listener.port,
-                    "connections": len(listener.connections),
-                    "serial": None if listener.tls is None else listener.tls.serial,
-                    "not_after": None if listener.tls is None else listener.tls.not_after.isoformat(),
-                }
-                for listener in self._listeners()
-            },
-        }
+    async def _metrics(self) -> Answer:
+        async with self._measuring:  # one at a time: it asks the store
+            if self._serving is not None and self._collector is not None:
+                self._collector.kept = await readings.kept(self._serving.hub)
+            return Answer(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def _private_socket(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    server.bind(str(path))
-    path.chmod(SOCKET_MODE)
-    return server
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def _document(said: dict[str, object], status: HTTPStatus = HTTPStatus.OK) -> Answer:
+    return Answer(json.dumps(said).encode(), status, "application/json; charset=utf-8")

@@ -322,7 +322,7 @@ class ClientConnection(asyncio.Protocol):
 
     # Ends ------------------------------------------------------------------------------------------------------------
 
-    def detach(self, *, with_will: bool, planned_stop: bool = False) -> None:
+    def detach(self, *, with_will: bool, planned_stop: bool = False, is_goodbye: bool = False) -> None:
         """Let go of the session, once. Nothing is delivered through this connection any more."""
         self.closed = True
         if self._detached or self._session is None:
@@ -339,7 +339,7 @@ class ClientConnection(asyncio.Protocol):
             self.hub.connections_per_user[username] = remaining
         else:
             self.hub.connections_per_user.pop(username, None)
-        disconnect.leave(self, session, with_will=with_will, planned_stop=planned_stop)
+        disconnect.leave(self, session, with_will=with_will, planned_stop=planned_stop, is_goodbye=is_goodbye)
 
     def finish(self) -> None:
         """Send what is left and close the transport; cut it if that takes longer than CLOSE_S_MAX.

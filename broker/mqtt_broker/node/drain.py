@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from math import ceil
 from typing import TYPE_CHECKING
 
 from mqtt_broker.wire.reasons import ReasonCode
@@ -20,11 +21,22 @@ if TYPE_CHECKING:
 log = logging.getLogger("mqtt_broker.drain")
 
 STEP_S = 0.1
-PACED_S_MAX = 8.0  # so that a process has left within 15 s, last writes included, however many clients it has
+LAST_WRITES_S_MAX = 5.0  # how long last bytes and last writes may take when all were sent away
+LEAVE_S = 2.0  # for the end of the lease, and of the process
 REBALANCE_S = 5.0  # as long as the figures of the other nodes may be old, and some
 REBALANCE_S_MAX = 600.0  # between two attempts where none of them helped
 HELPED = 0.5  # an attempt helped if less than this part of what was too much is still too much
 SURPLUS_MIN = 10  # fewer connections than these are not worth a reconnect
+
+
+def last_writes_s(grace_s: float) -> float:
+    """How much of the time that a node has to leave is for what it still has to write."""
+    return min(LAST_WRITES_S_MAX, grace_s / 3)
+
+
+def paced_s(grace_s: float) -> float:
+    """How long clients may be sent away one after the other, so that the process has left within `grace_s`."""
+    return max(STEP_S, grace_s - last_writes_s(grace_s) - LEAVE_S)
 
 
 async def send_all_away(hub: "Hub") -> None:
@@ -33,7 +45,9 @@ async def send_all_away(hub: "Hub") -> None:
     if not hub.peers.follow_feed or hub.is_frozen:  # nobody takes them, or nothing may be said to them
         _send_away(hub, clients)
         return
-    per_step = max(1, int(STEP_S * max(hub.settings.drain.connections_per_s, len(clients) / PACED_S_MAX)))
+    settings = hub.settings.drain
+    per_s = max(settings.connections_per_s, len(clients) / paced_s(settings.grace_s))
+    per_step = max(1, ceil(STEP_S * per_s))
     while clients:
         _send_away(hub, clients[:per_step])
         clients = [client for client in hub.all_connections if not client.closed]

@@ -3,9 +3,9 @@
 A *flow* is what the slow road decided for one connection, topic, QoS and set of properties: may it be published, who
 receives it, in which form. It is kept with the versions it was decided under, and asked again as soon as one of them
 moved: the publisher's rights, the part of the subscription tree its topic falls in, and - where a deny rule
-overlaps a receiver's filter - the policy as a whole. Whatever needs a decision or the store misses, and takes the slow
-road: retained messages, QoS 2, message expiry, shared subscriptions. QoS 1 to sessions that outlive their connection
-goes its own way (storedlane.py).
+overlaps a receiver's filter - the policy as a whole. Whatever needs a decision misses, and takes the slow road:
+retained messages, QoS 2, message expiry, shared subscriptions. QoS 1 that the store must have first, for sessions that
+outlive their connection or are connected to another node, goes its own way (storedlane.py).
 
 Nobody but client.py knows that this exists. tests/unit/mqtt_broker/node/test_fastlane.py feeds the same bytes to both
 roads and demands equal effects.
@@ -22,11 +22,12 @@ from mqtt_api.topics import TopicError, validate_topic_name
 from mqtt_broker.node import groups
 from mqtt_broker.node.forms import QOS_0, QOS_1, Form, forms_of
 from mqtt_broker.node.hub import Hub
-from mqtt_broker.node.live import LiveSession
-from mqtt_broker.node.outlet import Delivery, Outlet
-from mqtt_broker.node.storedlane import Kept, StoredFlow
-from mqtt_broker.routing.delivery import Plan, Receiver
+from mqtt_broker.node.outlet import Outlet
+from mqtt_broker.node.runs import hand_out, offer
+from mqtt_broker.node.storedlane import StoredFlow, connected_here
+from mqtt_broker.routing.delivery import Receiver
 from mqtt_broker.session.message import Message, from_publish
+from mqtt_broker.store.ports import RunForward
 from mqtt_broker.wire.codec import decode
 from mqtt_broker.wire.errors import Violation
 from mqtt_broker.wire.packets import ProtocolVersion, Publish
@@ -61,7 +62,9 @@ class _Flow:
         "bucket",
         "forms",
         "message",
+        "peers",
         "policy",
+        "posts",
         "puback",
         "rights",
         "stored",
@@ -75,9 +78,11 @@ class _Flow:
         self.bucket = hub.tree.bucket(topic)
         self.version = hub.tree.version_at(self.bucket)
         self.alias_changes = alias_changes
+        self.peers = hub.peers.changes
         self.message: Message | None = None
         self.forms: list[Form] = []
-        self.stored: StoredFlow | None = None  # the store is to hold copies: the forms are not used then
+        self.posts: tuple[RunForward, ...] = ()  # QoS 0 copies for other nodes
+        self.stored: StoredFlow | None = None  # the store is to hold copies: forms and posts are not used then
         self.as_it_came: Form | None = None  # the only form, if it is verbatim
         self.puback = (b"\x40\x02", b"")
 
@@ -153,7 +158,7 @@ class FastLane:
             if outlet.forward_qos0_alone(data):
                 sent += 1
             elif flow.message is not None:
-                self._offer(flow.message, form, outlet, [data[payload:]])
+                offer(self._hub, flow.message, form, outlet, [data[payload:]])
         self._count(1, sent, len(data) - payload)
 
     # PUBLISH ---------------------------------------------------------------------------------------------------------
@@ -235,7 +240,10 @@ class FastLane:
                     sent += count
                 else:
                     payloads = payloads or [data[at + payload_at : at + size] for at in range(start, stop, size)]
-                    self._offer(template, form, outlet, payloads)
+                    offer(self._hub, template, form, outlet, payloads)
+        if flow.posts:
+            payloads = payloads or [data[at + payload_at : at + size] for at in range(start, stop, size)]
+            self._hub.peers.post_runs(flow.posts, payloads)
         self._count(count, sent, size - payload_at)
         return stop
 
@@ -251,37 +259,22 @@ class FastLane:
         ids, payloads = _alike(data, start, id_at, payload_at, size, last)
         if not ids:
             return start
-        position = start + size * len(ids)
-        count, sent = len(ids), 0
+        count = len(ids)
         self._hub.counters.other_packets_sent += count
         opening, closing = flow.puback
         self._client.connection.acknowledge(opening + (closing + opening).join(ids) + closing)
         self._client.wrote()
-        for form in flow.forms:
-            head = form.head(size - payload_at)
-            frame_bytes = form.frame_bytes(head, size - payload_at)
-            if form.qos:
-                for session in form.sessions:
-                    sent += self._send_qos1(template, form, session, head, frame_bytes, payloads)
-                continue
-            before = head + form.after_id
-            frames = before + before.join(payloads)
-            for session in form.sessions:
-                outlet = session.outlet
-                if outlet is None:
-                    continue
-                if outlet.forward_qos0(frames, frame_bytes):
-                    sent += count
-                else:
-                    self._offer(template, form, outlet, payloads)
+        sent = hand_out(self._hub, template, flow.forms, payloads)
+        if flow.posts:
+            self._hub.peers.post_runs(flow.posts, payloads)
         self._count(count, sent, size - payload_at)
-        return position
+        return start + size * count
 
     def _run_stored(
         self, flow: StoredFlow, data: bytes, start: int, id_at: int, payload_at: int, size: int, end: int
     ) -> int:
         """Also while what came before still waits for the store: the publisher's order holds it back."""
-        most = flow.messages_max(self._client)
+        most = flow.messages_max(self._client, size - payload_at)
         last = min(end - size, start + size * (most - 1))
         ids, payloads = _alike(data, start, id_at, payload_at, size, last)
         if not ids:
@@ -297,45 +290,6 @@ class FastLane:
         counters.messages_sent += sent
         counters.payload_bytes_received += received * payload_bytes
         counters.payload_bytes_sent += sent * payload_bytes
-
-    def _send_qos1(
-        self, template: Message, form: Form, session: LiveSession, head: bytes, frame_bytes: int, payloads: list[bytes]
-    ) -> int:
-        """As many as the window takes at once, which it returns; the rest waits in the outlet like everybody's."""
-        outlet = session.outlet
-        if outlet is None:
-            return 0
-        ids = outlet.begin_forgettable(len(payloads), frame_bytes)
-        if ids:
-            outlet.forward_qos1(form.frames(head, ids, payloads), frame_bytes)
-        if len(ids) < len(payloads):
-            self._offer(template, form, outlet, payloads[len(ids) :])
-        return len(ids)
-
-    def _offer(self, template: Message, form: Form, outlet: Outlet, payloads: list[bytes]) -> None:
-        """The outlet is not idle: these wait in it, as the slow road's would."""
-        if not form.qos and outlet.refuses_qos0:
-            outlet.refuse(len(payloads))
-            return
-        offer = outlet.offer if form.qos else outlet.offer_qos0
-        for payload in payloads:
-            message = Message(
-                topic=template.topic,
-                payload=payload,
-                qos=template.qos,
-                properties=template.properties,
-                publisher=template.publisher,
-                username=template.username,
-            )
-            offer(
-                Delivery(
-                    message=message,
-                    qos=form.qos,
-                    retain=False,
-                    identifiers=form.identifiers,
-                    decided_under=self._hub.decisions,
-                )
-            )
 
     # PUBACK ----------------------------------------------------------------------------------------------------------
 
@@ -376,6 +330,7 @@ class FastLane:
             and flow.version == hub.tree.version_at(flow.bucket)
             and (not flow.asks_policy or flow.policy is hub.policy)
             and (flow.alias_changes is None or flow.alias_changes == self._client.connection.alias_changes)
+            and flow.peers == hub.peers.changes
         )
 
     def _learn(self, flows: dict[bytes, _Flow], key: bytes, frame: bytes, *, was_known: bool) -> _Flow | None:
@@ -423,15 +378,19 @@ class FastLane:
         if plan is None:
             return flow
         flow.asks_policy = any(subscription.has_exceptions for _, subscription in hub.tree.match(packet.topic))
-        if plan.groups or not all(self._is_reached_from_here(receiver) for receiver in plan.receivers):
+        template = replace(message, payload=b"")
+        runs = hub.peers.runs(template, plan.receivers)
+        if plan.groups or runs is None or any(receiver.client_id not in hub.sessions for receiver in plan.receivers):
             return flow
-        if any(self._is_kept(receiver) for receiver in plan.receivers):
-            flow.stored = self._stored(packet, frame, message, plan)
+        kept = [receiver for receiver in plan.receivers if self._is_kept(receiver)]
+        if kept or runs.forwards:
+            flow.stored = StoredFlow(hub, packet, frame, template, plan, kept, runs)
         else:
-            flow.forms = forms_of(hub, packet, frame, plan.receivers)
-        if len(flow.forms) == 1 and flow.forms[0].verbatim:
+            flow.forms = forms_of(hub, packet, frame, connected_here(hub, plan.receivers))
+            flow.posts = runs.posts
+        if len(flow.forms) == 1 and flow.forms[0].verbatim and not flow.posts:
             flow.as_it_came = flow.forms[0]
-        flow.message = replace(message, payload=b"")
+        flow.message = template
         if not plan.receivers and self._version is ProtocolVersion.V5:
             flow.puback = (b"\x40\x03", bytes((ReasonCode.NO_MATCHING_SUBSCRIBERS,)))
         return flow
@@ -455,21 +414,6 @@ class FastLane:
         """True if the store holds its copy."""
         session = self._hub.sessions.get(receiver.client_id)
         return session is not None and receiver.qos > 0 and session.is_persistent
-
-    def _is_reached_from_here(self, receiver: Receiver) -> bool:
-        """False if another node has to be told. What the store holds is told by the store."""
-        session = self._hub.sessions.get(receiver.client_id)
-        return session is not None and (session.owner is None or self._is_kept(receiver))
-
-    def _stored(self, packet: Publish, frame: bytes, message: Message, plan: Plan) -> StoredFlow:
-        hub = self._hub
-        receivers = {receiver.client_id: receiver for receiver in plan.receivers if self._is_kept(receiver)}
-        kept = [
-            Kept(receivers[session.client_id], session, form)
-            for form in forms_of(hub, packet, frame, receivers.values())
-            for session in form.sessions
-        ]
-        return StoredFlow(hub, replace(message, payload=b""), plan, kept)
 
 
 def _alike(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mqtt_broker.node")
 
 RECEIVERS_AT_ONCE_MAX = 1_000  # matches that are planned, written and delivered in one go: some milliseconds
+STORED_BYTES_AT_ONCE_MAX = 4 * 1024 * 1024  # of payloads: while the store takes them it does nothing for other nodes
 MATCHES_PER_SLICE = 512
 MATCHES_PER_EFFORT = 32
 # How much of it costs as much as one unit of `turns`, some 50 µs.
@@ -268,12 +269,24 @@ class Hub:
     def plan(self, message: Message) -> Plan | None:
         """Who receives this message, by the subscriptions and rights of this moment.
 
-        None: so many that it is not for one loop turn to say (spread.py).
+        None: so many, or so much, that it is not for one loop turn and one call of the store (spread.py).
         """
         matches = self.tree.match_some(message.topic, RECEIVERS_AT_ONCE_MAX)
         if matches is None:
             return None
-        return plan(message, matches, lambda *match: self.may_receive(message.topic, *match), self.adoptions)
+        made = plan(message, matches, lambda *match: self.may_receive(message.topic, *match), self.adoptions)
+        return None if self._is_too_much(made, len(message.payload)) else made
+
+    def _is_too_much(self, made: Plan, payload_bytes: int) -> bool:
+        """True if its copies in the store take more than one call may bring."""
+        if len(made.receivers) < 2 or len(made.receivers) * payload_bytes <= STORED_BYTES_AT_ONCE_MAX:
+            return False
+        sessions = self.sessions
+        kept = sum(
+            (session := sessions.get(receiver.client_id)) is not None and receiver.qos > 0 and session.is_persistent
+            for receiver in made.receivers
+        )
+        return kept > 1 and kept * payload_bytes > STORED_BYTES_AT_ONCE_MAX
 
     async def plan_at_leisure(self, message: Message) -> Plan:
         """`plan` for any number of receivers, in slices between which others have their turn."""
@@ -323,7 +336,7 @@ class Hub:
             count += 1
             session = self.sessions.get(client_id)
             if session is not None and session.outlet is not None:
-                session.outlet.forget(sequence)
+                session.outlet.forget((sequence,))
         if count:
             self.drop("overflow", count)
 
@@ -371,6 +384,11 @@ class Hub:
         if boottime() >= self.lease_ends_at:
             self.freeze()
         return not self.is_frozen
+
+    def flush(self) -> None:
+        """Write to all that have bytes to send. It is done at the end of each turn: now, if nothing more will come."""
+        if self._dirty and not self.is_frozen:
+            self._flush()
 
     def _flush(self) -> None:
         if not self.may_write():

@@ -47,7 +47,7 @@ class LiveSession:
         self.facts: Facts = record.facts
         self.protocol_version = record.protocol_version
         self.expiry_interval_s = record.expiry_interval_s
-        self.has_queue = record.is_persistent
+        self.has_queue = record.has_queue
         self.bounds: QueueBounds = record.bounds
         self.will: Will | None = record.will
         self._resolve = resolve

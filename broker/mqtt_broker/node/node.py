@@ -5,7 +5,7 @@ import contextlib
 import gc
 import logging
 import random
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from mqtt_api.node_settings import ListenerSettings, NodeSettings, RedisSettings
 from mqtt_broker.auth.passwords import PasswordVerifier
 from mqtt_broker.node.admin import Admin
-from mqtt_broker.node.drain import follow_balance, send_all_away
+from mqtt_broker.node.drain import follow_balance, last_writes_s, send_all_away
 from mqtt_broker.node.due import follow_due
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.listener import Listener, ListenError
 from mqtt_broker.node.peers.cluster import Cluster
 from mqtt_broker.node.peers.succession import may_take
 from mqtt_broker.node.policy_feed import PolicyFeed, offer
+from mqtt_broker.node.serving import Serving
 from mqtt_broker.node.sys_publisher import follow_sys
 from mqtt_broker.node.tls import TLSConfigError
 from mqtt_broker.node.watch import changes
@@ -34,14 +35,13 @@ log = logging.getLogger("mqtt_broker.node")
 
 PASSWORD_THREADS = 1  # Argon2id is meant to be slow: one core's worth at most, so that messages keep moving
 PASSWORDS_WAITING_MAX = 256  # about ten seconds of hashing; beyond that clients are told to come back
-DRAIN_S_MAX = 5.0  # how long last bytes and last writes may take when the node stops
 TICK_S = 1.0
 # The collector's generations. The middle one takes some 2 ms; all objects take far longer, and are looked at only after
 # a million more than there were before: until then that is all that dead cycles can hold.
 COLLECT_AFTER = (2_000, 5, 100)
 MEASURE_S = 0.1
 RETRY_LISTENERS_S = 1.0
-NOT_LIVE = ("node", "broker", "world", "store", "store_bytes_max", "policy_file", "admin_socket", "log_format")
+NOT_LIVE = ("node", "broker", "world", "store", "store_bytes_max", "policy_file", "admin_socket", "http", "log_format")
 
 
 STORE_RETRY_S_FIRST = 0.5
@@ -59,9 +59,12 @@ class EndedError(Exception):
 class Node:
     """Composes the parts. `run` returns when the node was told to stop; else it raises one of the errors above."""
 
-    def __init__(self, settings_file: Path) -> None:
+    def __init__(self, settings_file: Path, name: str | None = None) -> None:
+        """`name` instead of the one in the file. Raises SettingsError."""
         self._file = settings_file
-        self._settings = read_settings(settings_file)
+        self._name = name
+        self._settings = read_settings(settings_file, name)
+        self._admin = Admin(self._settings.node)
         self._listeners: dict[str, Listener] = {}
         self._stop = asyncio.Event()
         self._announced = False
@@ -75,18 +78,29 @@ class Node:
         self._stop.set()
 
     async def run(self) -> None:
-        if isinstance(self._settings.store, str):
-            await self._run_alone(self._settings.store)
-        else:
-            await self._run_among_others(self._settings.store)
+        try:
+            await self._open_admin()
+            if isinstance(self._settings.store, str):
+                await self._run_alone(self._settings.store)
+            else:
+                await self._run_among_others(self._settings.store)
+        finally:
+            await self._admin.close()
+
+    async def _open_admin(self) -> None:
+        try:
+            await self._admin.open(self._settings.admin_socket, self._settings.http)
+        except OSError as problem:
+            raise StartError(f"probes and metrics cannot be answered: {problem}") from problem
 
     async def _run_alone(self, url: str) -> None:
         store = await EmbeddedStore.open(url, bytes_max=self._settings.store_bytes_max)
         async with self._joined(store) as hub:
+            serving = self._serving_of(hub)
             await _load(hub)
             feed = PolicyFeed(hub, Path(hub.settings.policy_file))
             await feed.read()
-            await self._serve(hub, feed)
+            await self._serve(serving, feed)
 
     async def _run_among_others(self, settings: RedisSettings) -> None:
         """Serve, as soon as the store answers: a store that is away is waited for, without end."""
@@ -99,6 +113,7 @@ class Node:
                 if told != str(problem):
                     log.warning("waiting for the store: %s", problem, extra={"event": "store.waiting"})
                 told = str(problem)
+                self._admin.waits(f"waiting for the store: {told}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s * random.uniform(0.5, 1.0)):  # noqa: S311 - nodes come one by one
                     await self._stop.wait()
@@ -115,19 +130,20 @@ class Node:
             unless_joined.pop_all()
         async with self._joined(store) as hub:
 
-            async def offer_policy(document: bytes) -> None:
+            async def offer_policy(document: Sequence[bytes]) -> None:
                 await offer(hub, document, "the policy in the store")
                 await hub.turns.next()
                 self._announce(hub)
 
-            cluster = Cluster(hub, store, hub.membership, settings, self.stop, offer_policy)
+            serving = self._serving_of(hub)
+            cluster = Cluster(serving, store, hub.membership, settings, self.stop, offer_policy)
             hub.peers = cluster
             try:
                 await cluster.start(await _load(hub))
                 await cluster.read_policy()
                 for name, work in cluster.tasks():
                     self._start(work, name)
-                await self._serve(hub, None)
+                await self._serve(serving, None)
             finally:
                 await cluster.leave()  # whatever happened: nobody shall wait for this node
 
@@ -146,15 +162,18 @@ class Node:
             passwords.close()
             await store.close()
 
-    async def _serve(self, hub: Hub, feed: PolicyFeed | None) -> None:
+    def _serving_of(self, hub: Hub) -> Serving:
+        serving = Serving(hub, lambda: list(self._listeners.values()), lambda: bool(self._due_listeners))
+        self._admin.joined(serving)
+        return serving
+
+    async def _serve(self, serving: Serving, feed: PolicyFeed | None) -> None:
         """`feed` None: the policy comes through the store."""
-        admin = Admin(hub, lambda: list(self._listeners.values()), lambda: bool(self._due_listeners))
+        hub = serving.hub
         try:
             self._open_listeners(hub, hub.settings.listeners)
-            await admin.start(hub.settings.admin_socket)
-        except (ListenError, TLSConfigError, ValueError, OSError) as problem:
+        except (ListenError, TLSConfigError, ValueError) as problem:
             await self._close_listeners()
-            await admin.close()
             raise StartError(str(problem)) from problem
         self._start(follow_due(hub), "due")
         self._start(_tick(hub), "tick")
@@ -165,7 +184,7 @@ class Node:
         self._start(self._retry_listeners(hub), "listeners")
         gc.freeze()  # what is here now stays: the collector need not look at it again
         gc.set_threshold(*COLLECT_AFTER)
-        self._is_serving = True
+        self._is_serving = serving.has_begun = True
         self._announce(hub)
         fenced = asyncio.create_task(hub.fenced.wait())
         stopped = asyncio.create_task(self._stop.wait())
@@ -173,7 +192,6 @@ class Node:
         fenced.cancel()
         stopped.cancel()
         await self._drain(hub)
-        await admin.close()
         if hub.fenced.is_set() or self._failed:
             raise EndedError(f"{self._settings.node} has ended: {hub.fenced_because or self._failed}")
 
@@ -239,7 +257,7 @@ class Node:
     async def _apply_settings(self, hub: Hub) -> None:
         """Take a changed settings file while running. What cannot change live keeps its value, and the log says so."""
         try:
-            wanted = read_settings(self._file)
+            wanted = read_settings(self._file, self._name)
         except SettingsError as problem:
             log.error("%s: the settings in force stay", problem, extra={"event": "settings.rejected"})
             return
@@ -314,11 +332,12 @@ class Node:
         await hub.peers.announce()
         log.info("leaving: %d connections", len(hub.all_connections), extra={"event": "node.draining"})
         await send_all_away(hub)
+        patience_s = last_writes_s(hub.settings.drain.grace_s)
         try:
-            async with asyncio.timeout(DRAIN_S_MAX):
+            async with asyncio.timeout(patience_s):
                 await _settled(hub)
         except TimeoutError:
-            log.warning("some connections or writes did not finish within %s s", DRAIN_S_MAX)
+            log.warning("some connections or writes did not finish within %g s", patience_s)
             await hub.pump.cancel()
         for task in self._tasks:
             task.cancel()
@@ -330,6 +349,7 @@ async def _settled(hub: Hub) -> None:
     await hub.pump.idle()
     if hub.all_connections:
         await hub.nobody_left.wait()
+    await hub.peers.finished()
 
 
 async def _load(hub: Hub) -> Snapshot:

@@ -22,6 +22,27 @@ class _Slot:
         self.packets = packets
 
 
+class _Written:
+    """What an operation's result does, once it is durable and its slot's turn has come."""
+
+    __slots__ = ("_call", "_order", "_result", "_slot")
+
+    def __init__(self, order: "OrderedEffects", slot: _Slot, call: Callable[[Result], None]) -> None:
+        self._order = order
+        self._slot = slot
+        self._call = call
+        self._result: Result | None = None
+
+    def __call__(self, result: Result) -> None:
+        self._result = result
+        self._slot.effect = self.run
+        self._order.drain()
+
+    def run(self) -> None:
+        assert self._result is not None
+        self._call(self._result)
+
+
 NOTHING: deque[_Slot] = deque()  # stays empty: most connections wait for nothing, and a deque of their own is 760 bytes
 
 
@@ -67,18 +88,11 @@ class OrderedEffects:
         """
         slot = _Slot(None, size, packets)
         self._append(slot)
-
-        def ready(result: Result) -> None:
-            slot.effect = lambda: effect(result)
-            self._drain()
-
-        def durable(result: Result) -> None:
-            if gate is None:
-                ready(result)
-            else:
-                gate(result, lambda: ready(result))
-
-        self._pump.submit(operation, durable)
+        ready = _Written(self, slot, effect)
+        if gate is None:
+            self._pump.submit(operation, ready)
+        else:
+            self._pump.submit(operation, lambda result: gate(result, lambda: ready(result)))
 
     def hold(self) -> Callable[[Effect], None]:
         """Take a place in the order now; whatever comes later waits until the answer is called with the effect."""
@@ -87,7 +101,7 @@ class OrderedEffects:
 
         def ready(effect: Effect) -> None:
             slot.effect = effect
-            self._drain()
+            self.drain()
 
         return ready
 
@@ -102,7 +116,8 @@ class OrderedEffects:
         """Call once, as soon as fewer than so many `packets` wait, and fewer than `size` bytes in them."""
         self._low, self._low_bytes, self._on_low = packets, size, call
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Run what is ready, head first."""
         slots = self._slots
         while slots and slots[0].effect is not None:
             slot = slots.popleft()

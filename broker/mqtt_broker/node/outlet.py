@@ -390,9 +390,9 @@ class Outlet:
         self._hub.drop("overflow", count)
         self._press()
 
-    def forget(self, sequence: int) -> None:
-        """The store's overflow policy removed this entry before it was sent."""
-        self._discard(lambda delivery: delivery.sequence == sequence)
+    def forget(self, sequences: Collection[int]) -> None:
+        """The store's overflow policy removed these entries before they were sent."""
+        self._discard(lambda delivery: delivery.sequence in sequences)
 
     def drop_disallowed(self) -> list[Delivery]:
         """The policy changed: whatever waits is decided again; what is refused goes, and is counted.

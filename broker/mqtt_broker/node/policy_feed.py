@@ -7,13 +7,11 @@ a lower one is ignored.
 
 import asyncio
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from msgspec.structs import replace
-
-from mqtt_api.policy import Facts, Policy, Principal, client_id_allowed
+from mqtt_api.policy import Facts, Policy, client_id_allowed
 from mqtt_broker.auth.credential import still_proves
 from mqtt_broker.auth.principal import USERNAME_EXACTLY
 from mqtt_broker.node import groups
@@ -27,8 +25,7 @@ log = logging.getLogger("mqtt_broker.policy")
 
 # How much of it costs as much as one unit of `hub.turns`, some 50 µs.
 SESSIONS_PER_EFFORT = 100  # facts refreshed
-PRINCIPALS_PER_EFFORT = 20  # compared with what they were
-COMPARED_PER_EFFORT = 400  # rules compared
+PRINCIPALS_PER_EFFORT = 200  # compared with what they were
 FILTERS_PER_EFFORT = 8  # subscriptions decided
 FILTERS_PER_SLICE = 80
 
@@ -56,8 +53,11 @@ class PolicyFeed:
         await offer(self._hub, data, f"policy file {self._path}")
 
 
-async def offer(hub: Hub, document: bytes, where: str) -> None:
-    """Apply a policy document if it is newer. Never raises for its content; `where` tells people where it came from."""
+async def offer(hub: Hub, document: bytes | Sequence[bytes], where: str) -> None:
+    """Apply a policy document, whole or in lines, if it is newer. Never raises for its content.
+
+    `where` tells people where it came from.
+    """
     try:
         policy = await asyncio.to_thread(hub.policy_decoder.decode, document)  # the first of a large one takes long
     except ValueError as problem:
@@ -105,7 +105,7 @@ def _applied(hub: Hub) -> Iterator[int]:
 def _in_force(hub: Hub, policy: Policy) -> Iterator[int]:
     changes = yield from _changes(hub.policy, policy)
     hub.swap_policy(policy)
-    affected = [session for session in hub.sessions.values() if changes.concern(policy, session.facts)]
+    affected = [session for session in hub.sessions.values() if changes.concern(session.facts)]
     for session in affected:  # at once: nothing new is decided by the old rules
         session.facts = hub.refreshed(session.facts)
         session.forget_rights()
@@ -153,59 +153,44 @@ class _Changes:
 
     everybody: bool = False
     principals: set[str] = field(default_factory=set)
-    authenticated: bool = False  # those without an MQTTClient
+    authenticated: bool = False  # everybody who is logged in
     anonymous: bool = False
 
-    def concern(self, policy: Policy, facts: Facts) -> bool:
+    def concern(self, facts: Facts) -> bool:
         if self.everybody:
             return True
         if facts.anonymous:
             return self.anonymous
-        return facts.username in self.principals or (self.authenticated and facts.username not in policy.principals)
+        return self.authenticated or facts.username in self.principals
 
 
 def _changes(before: Policy | None, policy: Policy) -> Generator[int, None, _Changes]:
     if before is None or before.default_effect != policy.default_effect:
         return _Changes(everybody=True)
-    known: dict[tuple[tuple[int, ...], tuple[int, ...]], bool] = {}
+    changed = _changed_permissions(before, policy)
 
-    def same_rules(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-        if (old, new) not in known:
-            known[old, new] = [before.rules[i] for i in old] == [policy.rules[i] for i in new]
-        return known[old, new]
+    def is_same(old: Sequence[str], new: Sequence[str]) -> bool:
+        return old == new and changed.isdisjoint(new)
 
     changes = _Changes(
         principals=before.principals.keys() - policy.principals.keys(),
-        authenticated=not same_rules(before.authenticated, policy.authenticated),
-        anonymous=not same_rules(before.anonymous, policy.anonymous),
+        authenticated=not is_same(before.authenticated, policy.authenticated),
+        anonymous=not is_same(before.anonymous, policy.anonymous),
     )
-    changed_rules, effort = _changed_rules(before, policy), 0
-    for name, principal in policy.principals.items():
-        old = before.principals.get(name)
-        if old is principal:  # most are, after a small change
-            effort += 1
-            if not changed_rules.isdisjoint(principal.rules):
-                changes.principals.add(name)
-        else:
-            effort += COMPARED_PER_EFFORT // PRINCIPALS_PER_EFFORT + len(principal.rules)
-            if old is None or not (_is_like(old, principal) and same_rules(old.rules, principal.rules)):
-                changes.principals.add(name)
-        if effort >= COMPARED_PER_EFFORT:
-            yield effort // COMPARED_PER_EFFORT
-            effort = 0
+    for count, (name, principal) in enumerate(policy.principals.items(), 1):
+        old = before.principals.get(name)  # the same object, for most after a small change
+        is_same_alone = old is principal or old == principal
+        if not is_same_alone or (changed and not changed.isdisjoint(principal.permissions)):
+            changes.principals.add(name)
+        if count % PRINCIPALS_PER_EFFORT == 0:
+            yield 1
     return changes
 
 
-def _changed_rules(before: Policy, policy: Policy) -> set[int]:
-    """Places in the table where the two do not have the same rule."""
-    pairs = enumerate(zip(before.rules, policy.rules, strict=False))
-    lengths = sorted((len(before.rules), len(policy.rules)))
-    return {place for place, (old, new) in pairs if old != new}.union(range(*lengths))
-
-
-def _is_like(one: Principal, other: Principal) -> bool:
-    """Equal but for where their rules stand in the table: that changes with every other object."""
-    return one == other or replace(one, rules=()) == replace(other, rules=())
+def _changed_permissions(before: Policy, policy: Policy) -> set[str]:
+    """Those that the two do not agree on."""
+    names = before.permissions.keys() | policy.permissions.keys()
+    return {name for name in names if before.permissions.get(name) != policy.permissions.get(name)}
 
 
 # One session ---------------------------------------------------------------------------------------------------------

@@ -69,8 +69,9 @@ def _weight(operation: Operation) -> tuple[int, int]:
         copies = max(1, len(operation.targets) + len(operation.groups))
         return copies, copies * len(operation.message.payload)
     if isinstance(operation, AcceptRun):
-        copies = len(operation.payloads) * max(1, len(operation.targets))
-        return copies, copies * len(operation.payloads[0])
+        copies = len(operation.payloads) * len(operation.targets) + len(operation.forwards)
+        sent = len(operation.payloads) * (len(operation.targets) + len(operation.forwards))
+        return max(1, copies), sent * len(operation.payloads[0])
     if isinstance(operation, Subscribe):
         return len(operation.subscriptions), sum(len(each.filter) for each in operation.subscriptions)
     return 1, 0

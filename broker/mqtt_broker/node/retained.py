@@ -6,7 +6,7 @@ subscriber is in that publish's plan and gets it live, so that an old value neve
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -16,7 +16,7 @@ from mqtt_broker.node.live import LiveSession
 from mqtt_broker.routing.delivery import Receiver
 from mqtt_broker.session.message import Message, publisher_of
 from mqtt_broker.session.session import Subscription
-from mqtt_broker.store.ports import Accept, Accepted, Result, RetainedMessage, StoreUnavailable, Target
+from mqtt_broker.store.ports import Accept, Accepted, Result, RetainedMessage, Settle, StoreUnavailable, Target
 
 log = logging.getLogger("mqtt_broker.retained")
 
@@ -32,23 +32,50 @@ class Routed(Struct, frozen=True):
     """Since when a subscription is in plans: `plans` is hub.retained_plans then, `position` that in the feed (or 0).
 
     What was planned on this node after that many plans, or on any node at or behind that position, comes live.
+    `is_owed`: the store keeps in mind that their retained messages are to be sent, until it is told that they are.
     """
 
     plans: int
     position: int = 0
+    is_owed: bool = False
 
 
 def send(hub: Hub, session: LiveSession, subscriptions: list[Subscription], routed: Routed) -> None:
     """Start sending what is retained under them. `routed`: when they were."""
-    waiting: list[tuple[Subscription, list[str], Walk]] = []
     for subscription in subscriptions:
         for message in hub.sys_topics.match(subscription.filter):
             if _may_receive(session, subscription, message):
                 _deliver(hub, session, subscription, message)
+    _start(hub, session, subscriptions, routed)
+
+
+def take_up(hub: Hub, session: LiveSession, owed: Iterable[tuple[str, int]]) -> None:
+    """Send what an earlier connection was owed: it, or its node, was gone before all of it was in the queue.
+
+    `owed`: topic filters, and the positions of their SUBSCRIBEs. Some of it may be there twice then.
+    """
+    for topic_filter, position in owed:
+        subscription = session.subscriptions.get((topic_filter, None))
+        if subscription is not None and not subscription.muted:
+            _start(hub, session, [subscription], Routed(hub.retained_plans, position, is_owed=True))
+
+
+def settle(hub: Hub, session: LiveSession, topic_filter: str, position: int) -> None:
+    """All is sent, or in the queue with what was submitted before."""
+    hub.pump.submit(
+        Settle(client_id=session.client_id, incarnation=session.incarnation, filter=topic_filter, position=position)
+    )
+
+
+def _start(hub: Hub, session: LiveSession, subscriptions: list[Subscription], routed: Routed) -> None:
+    waiting: list[tuple[Subscription, list[str], Walk]] = []
+    for subscription in subscriptions:
         walk = hub.retained.walk(subscription.filter)
         topics, is_done = ([], False) if hub.retained_under_way else _found(hub, walk)
         if topics or not is_done:
             waiting.append((subscription, topics, walk))
+        elif routed.is_owed:
+            settle(hub, session, subscription.filter, routed.position)
     if waiting:
         hub.retained_sending += 1
         task = hub.loop.create_task(_send_all(hub, session, waiting, routed), name="retained")
@@ -94,6 +121,9 @@ async def _send_all(
                 break
             topics, is_done = _found(hub, walk)
             await hub.turns.share()
+        else:  # not given up
+            if routed.is_owed:
+                settle(hub, session, subscription.filter, routed.position)
 
 
 async def _send(hub: Hub, session: LiveSession, subscription: Subscription, topics: list[str], routed: Routed) -> bool:
@@ -103,7 +133,7 @@ async def _send(hub: Hub, session: LiveSession, subscription: Subscription, topi
         try:
             found = await hub.store.read_retained(topics)
         except StoreUnavailable as problem:
-            log.warning("retained messages for %r wait for the next subscribe: %s", session.client_id, problem)
+            log.warning("retained messages for %r could not be read: %s", session.client_id, problem)
             return False
     for count, each in enumerate(found, 1):
         if session.outlet is None or session.subscriptions.get(subscription.key) != subscription:

@@ -1,4 +1,4 @@
-"""One message for more receivers than one loop turn, or one call of the store, can serve: planned and written in parts.
+"""One message for more receivers than one loop turn, or larger than one call of the store, can bear: written in parts.
 
 Knows slices and their order; does not know who waits for the acknowledgement. Between two parts others have their turn;
 the publisher's own next message waits for the last one, so that no receiver gets the two in the wrong order.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mqtt_broker.node.accepting import accept_of, hand_over
+from mqtt_broker.node.hub import STORED_BYTES_AT_ONCE_MAX
 from mqtt_broker.routing.delivery import Plan
 from mqtt_broker.session.message import Message
 from mqtt_broker.store.ports import Accept, Accepted, Marker, Part, Rejected, Result
@@ -77,7 +78,7 @@ async def _spread(
     decisions = hub.decisions
     plan = await hub.plan_at_leisure(message)
     sets_retained = message.retain
-    for piece, part in _parts(hub, plan, token):
+    for piece, part in _parts(hub, plan, len(message.payload), token):
         accept = accept_of(hub, message, piece, marker, fires_will_of, part)
         result: Result = Accepted()
         try:
@@ -104,15 +105,16 @@ def _token(hub: "Hub", marker: Marker | None, fires_will_of: tuple[str, int] | N
     return "" if fires_will_of is None else f"will:{fires_will_of[0]}:{fires_will_of[1]}:{will_epoch}"
 
 
-def _parts(hub: "Hub", plan: Plan, token: str) -> Iterator[tuple[Plan, Part | None]]:
+def _parts(hub: "Hub", plan: Plan, payload_bytes: int, token: str) -> Iterator[tuple[Plan, Part | None]]:
     """The plan in pieces. A store of one node takes a message with a token whole: all of it is written, or nothing."""
     receivers = plan.receivers
     if token and not hub.peers.follow_feed:
         yield plan, None
         return
-    starts = range(0, max(1, len(receivers)), RECEIVERS_PER_PART)
+    per_part = max(1, min(RECEIVERS_PER_PART, STORED_BYTES_AT_ONCE_MAX // max(1, payload_bytes)))
+    starts = range(0, max(1, len(receivers)), per_part)
     for start in starts:
-        piece = Plan(receivers[start : start + RECEIVERS_PER_PART], plan.groups if start == 0 else (), plan.as_of)
+        piece = Plan(receivers[start : start + per_part], plan.groups if start == 0 else (), plan.as_of)
         yield piece, Part(token=token, is_last=start == starts[-1]) if token else None
 
 

@@ -51,7 +51,8 @@ class QueueBounds(Struct, frozen=True, kw_only=True):
 class SessionRecord(Struct, frozen=True, kw_only=True):
     """A session as the store keeps it.
 
-    `incarnation` is new with each new session, `epoch` with each claim. `owner` is the node's name while connected.
+    `incarnation` is new with each new session, `epoch` with each claim: that of the claim which makes a session is the
+    next number after its incarnation. `owner` is the node's name while connected.
     `facts` are those of the principal that made it: nobody else may resume it. `will_due_at` and `expires_at` are
     store time in seconds; None = not due / connected or never. `sent_up_to` is the mark: queue entries at or below it
     may have been sent and go out again with DUP. `inbound_qos2` are packet ids accepted and not yet released.
@@ -76,3 +77,8 @@ class SessionRecord(Struct, frozen=True, kw_only=True):
     def is_persistent(self) -> bool:
         """True if the session outlives its connection: its QoS 1 and 2 messages then wait in the store."""
         return self.expiry_interval_s > 0
+
+    @property
+    def has_queue(self) -> bool:
+        """True if they do: also for one that was resumed by a client that wants it to end with this connection."""
+        return self.is_persistent or self.epoch > self.incarnation + 1

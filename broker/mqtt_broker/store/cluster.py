@@ -18,10 +18,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.policy import Facts
 from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import Subscription
-from mqtt_broker.store.ports import Forward, Membership, QueueEntry, Store, StoreError
+from mqtt_broker.store.ports import Forward, Membership, QueueEntry, RunForward, Store, StoreError
 
 
 class FeedLost(StoreError):  # noqa: N818 - the condition is the name
@@ -130,6 +131,13 @@ class Forwarded(Struct, frozen=True, tag=True):
     forward: Forward
 
 
+class ForwardedRun(Struct, frozen=True, tag=True):
+    """Messages that differ in nothing but their payloads, all of one length. `head` as in ports.RunForward."""
+
+    head: bytes
+    payloads: list[bytes]
+
+
 class Stored(Struct, frozen=True, tag=True):
     """An entry was appended to the queue of a session connected here. `entry` None: too large to bring along."""
 
@@ -137,6 +145,14 @@ class Stored(Struct, frozen=True, tag=True):
     incarnation: int
     sequence: int
     entry: QueueEntry | None
+
+
+class Overflowed(Struct, frozen=True, tag=True):
+    """Entries of a session that is connected here are not in its queue any more: newer ones took their place."""
+
+    client_id: str
+    incarnation: int
+    sequences: tuple[int, ...]
 
 
 class Backlog(Struct, frozen=True, tag=True):
@@ -147,7 +163,11 @@ class Backlog(Struct, frozen=True, tag=True):
     turns: int = 0
 
 
-Delivery = Forwarded | Stored | Backlog
+Delivery = Forwarded | ForwardedRun | Stored | Overflowed | Backlog
+
+# NodeFacts.format of nodes that understand ForwardedRun and Overflowed, at least; and what this version reads.
+TELLS_MORE = 2
+FORMAT = TELLS_MORE
 
 
 class InboxEntry(Struct, frozen=True):
@@ -216,19 +236,6 @@ class News(Struct, frozen=True, kw_only=True):
     is_all: bool = True
 
 
-class NodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a node tells of itself with each renewal. `totals` are for sums over the cluster, by $SYS name."""
-
-    applied: int = 0
-    policy_revision: int = -1
-    connections: int = 0
-    is_draining: bool = False
-    format: int = 1
-    started_at: float = 0.0
-    server_reference: str = ""
-    totals: dict[str, float] = {}
-
-
 class Lease(Struct, frozen=True, kw_only=True):
     """`renewals` grows with each renewal: who sees it stand still for long enough may fence its holder."""
 
@@ -243,6 +250,13 @@ class Post(Struct, frozen=True):
 
     message: Message
     forward: Forward
+
+
+class PostRun(Struct, frozen=True):
+    """The same for a run: `payloads` has at least one, and all are of one length."""
+
+    payloads: tuple[bytes, ...]
+    forward: RunForward
 
 
 class ClusterStore(Store, Protocol):
@@ -279,7 +293,7 @@ class ClusterStore(Store, Protocol):
     async def follow(self, membership: Membership, positions: Positions, wait_s: float) -> News:
         """What stands behind these positions, waiting up to `wait_s` for anything. Bounded in count; ask again.
 
-        What lies at or below the inbox and control positions is forgotten by the store: it was taken care of.
+        What lies at or below the inbox and control positions was taken care of: the store forgets it before long.
         Raises FeedLost.
         """
         ...
@@ -296,7 +310,7 @@ class ClusterStore(Store, Protocol):
         """
         ...
 
-    async def post(self, membership: Membership, posts: Sequence[Post]) -> None:
+    async def post(self, membership: Membership, posts: Sequence[Post | PostRun]) -> None:
         """Append to inboxes; what does not fit is dropped and counted. Not repeated on failure: QoS 0."""
         ...
 
@@ -308,6 +322,9 @@ class ClusterStore(Store, Protocol):
         """Tell the origins of feed entries, by control, that this node applied the feed up to `position`."""
         ...
 
-    async def read_policy(self, known_revision: int) -> bytes | None:
-        """The policy document (mqtt_api.policy) if its revision is higher than the one known; None if it is not."""
+    async def read_policy(self, known_revision: int) -> tuple[bytes, ...] | None:
+        """The lines of the policy document (mqtt_api.policy) if its revision is higher than the one known; else None.
+
+        A line that the last document had too is the same object: nothing of it was fetched, or needs to be decoded.
+        """
         ...

@@ -16,6 +16,7 @@ from mqtt_broker.store.encoding import Details
 from mqtt_broker.store.inbound import Inbound
 from mqtt_broker.store.ordinals import Ordinals
 from mqtt_broker.store.ports import (
+    LAPSED_WILL_S,
     Accept,
     Accepted,
     AcceptedRun,
@@ -39,12 +40,14 @@ from mqtt_broker.store.ports import (
     Release,
     Result,
     Return,
+    Settle,
     Stale,
     Subscribe,
     Take,
     Taken,
     Target,
     Unsubscribe,
+    lapsed_will_of,
 )
 from mqtt_broker.store.queues import Queue, Queues
 from mqtt_broker.store.retained import Retained
@@ -137,7 +140,9 @@ class Batch:
         # [MQTT-3.1.2-4] [MQTT-3.1.2-5]
         present = old is not None and not operation.clean_start and self._is_resumable(old)
         lapsed_will = None if old is None else self._lapsed_will(old, present)
-        previous_owner = None if old is None else old.owner
+        previous_owner, previous_epoch = (None, 0) if old is None else (old.owner, old.epoch)
+        if old is not None and lapsed_will is not None:
+            self._keep_lapsed(old, lapsed_will)
         if old is None or not present:
             if old is not None:
                 self._end(old)
@@ -159,7 +164,7 @@ class Batch:
             self._subscriptions.of(session.incarnation),
             self._inbound.of(session.incarnation),
         )
-        return Claimed(record, present, previous_owner, lapsed_will, queue.messages)
+        return Claimed(record, present, previous_owner, lapsed_will, queue.messages, previous_epoch=previous_epoch)
 
     def _belongs_to_another(self, session: Session, operation: Claim) -> bool:
         """True also for a session that is over but whose will, under its own principal, is still owed."""
@@ -181,6 +186,16 @@ class Batch:
         if session.owner is not None:  # the claim closes that connection: its delay begins, and ends, now
             due_at = wills.due_at(session.will, session.expiry_interval_s, self._now)
         return session.will if due_at is not None and due_at <= self._now else None
+
+    def _keep_lapsed(self, session: Session, will: Will) -> None:
+        """As a record of its own: somebody fires it though whoever claims is lost."""
+        name, number = lapsed_will_of(session.client_id, session.epoch)
+        details = Details(
+            facts=session.facts, protocol_version=session.protocol_version, bounds=session.bounds, will=will
+        )
+        kept = Session(name, number, details)
+        kept.epoch, kept.ended, kept.will_due_at = number, True, self._now + LAPSED_WILL_S
+        self._sessions.write(kept)
 
     def _begin(self, operation: Claim) -> Session:
         details = Details(facts=operation.facts, protocol_version=operation.protocol_version, bounds=operation.bounds)
@@ -444,6 +459,10 @@ class Batch:
                 self._queues.create(group_id)
         return Done(existed=tuple(existed))
 
+    def settle(self, _: Settle) -> Done:
+        """Nothing is kept in mind: what a node of its own had not sent when it ended, the next SUBSCRIBE asks for."""
+        return Done()
+
     def unsubscribe(self, operation: Unsubscribe) -> Done | Stale:
         session = self._at_incarnation(operation.client_id, operation.incarnation, operation.epoch)
         if session is None:
@@ -518,6 +537,7 @@ _HANDLERS: dict[type, Callable[[Batch, Any], Result]] = {
     Acknowledge: Batch.acknowledge,
     Drop: Batch.drop,
     Subscribe: Batch.subscribe,
+    Settle: Batch.settle,
     Unsubscribe: Batch.unsubscribe,
     Take: Batch.take,
     Return: Batch.give_back,

@@ -49,17 +49,29 @@ class Fenced(StoreError):  # noqa: N818 - the condition is the name
 
 # Operations ----------------------------------------------------------------------------------------------------------
 
+LAPSED_WILL_S = 30.0  # longer than a claim can wait for the session's previous owner
+
+
+def lapsed_will_of(client_id: str, epoch: int) -> tuple[str, int]:
+    """What stands for a session in `fires_will_of`, of the will that a claim made owed, left by the holder of `epoch`.
+
+    No client id is like it: the character U+0000 is in none.
+    """
+    return f"\0{epoch} {client_id}", epoch
+
 
 class Claim(Struct, frozen=True, kw_only=True):
     """CONNECT: take the session for this node, or make it. Atomic. Result: Claimed or ClaimRefused.
 
-    Raises the epoch. `clean_start` ends the old session first: its queue, subscriptions and inbound ids go. A session
-    past its expiry is not resumed, nor is one with expiry 0 that is taken over: its old connection's end is its own
-    (MQTT 5.0, 3.1.4). A session of another principal is never resumed, nor ended: ClaimRefused, nothing changed. Two
-    principals are the same if their `facts` agree in `username` and `anonymous`. The will (or none) replaces the
-    stored one, a due will and an expiry are cancelled. `Claimed.lapsed_will` is the old will if this claim makes it
-    owed: the old session ends here [MQTT-3.1.2-8], or it goes on but the will's moment has passed (a takeover of a
-    connected client starts the delay now). Whoever claims publishes it; `due` no longer names it.
+    Raises the epoch; that of a new session is the next number after its incarnation. `clean_start` ends the old session
+    first: its queue, subscriptions and inbound ids go. A session past its expiry is not resumed, nor is one with expiry
+    0 that is taken over: its old connection's end is its own (MQTT 5.0, 3.1.4). A session of another principal is never
+    resumed, nor ended: ClaimRefused, nothing changed. Two principals are the same if their `facts` agree in `username`
+    and `anonymous`. The will (or none) replaces the stored one, a due will and an expiry are cancelled.
+    `Claimed.lapsed_will` is the old will if this claim makes it owed: the old session ends here [MQTT-3.1.2-8], or it
+    goes on but the will's moment has passed (a takeover of a connected client starts the delay now). Whoever claims
+    publishes it, as `fires_will_of=lapsed_will_of(client_id, previous_epoch)`; if that does not happen within
+    LAPSED_WILL_S, `due` names it.
     """
 
     client_id: str
@@ -112,6 +124,20 @@ class Forward(Struct, frozen=True, kw_only=True):
     token: int
     targets: tuple[Target, ...]
     group: tuple[str, str] | None = None
+
+
+class RunForward(Struct, frozen=True, kw_only=True):
+    """Copies of a run for sessions that are connected to another node: appended to the inbox of (node, token), as one.
+
+    `head` is for that node: what all messages of the run have in common, and who receives them (`receivers`: how many).
+    A store passes it on as it is. What a Forward may lose, this may: the last messages of the run are left out where
+    not all find room.
+    """
+
+    node: str
+    token: int
+    head: bytes
+    receivers: int
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -169,12 +195,13 @@ class AcceptRun(Struct, frozen=True, kw_only=True):
     """Messages that differ in nothing but their payloads, which are all of one length: one Accept for each, in order.
 
     `message` is each of them but for its payload, which is empty; `payloads` has at least one. Each session stands in
-    `targets` at most once. Result: AcceptedRun.
+    `targets` at most once. `forwards` get what was not refused. Result: AcceptedRun.
     """
 
     message: Message
     payloads: tuple[bytes, ...]
     targets: tuple[Target, ...]
+    forwards: tuple[RunForward, ...] = ()
 
 
 class Release(Struct, frozen=True, kw_only=True):
@@ -231,6 +258,8 @@ class Subscribe(Struct, frozen=True, kw_only=True):
 
     `epoch` None writes for an offline session (muting and unmuting after a policy change).
     `only_known`: those that are not there, for the client gave them up meanwhile, are left out.
+    `owes`: topic filters, of subscriptions that are not shared, whose retained messages are still to be sent. A shared
+    store keeps that in mind (`Claimed.owed`) until `Settle`, or until the subscription is replaced or removed.
     """
 
     client_id: str
@@ -238,6 +267,19 @@ class Subscribe(Struct, frozen=True, kw_only=True):
     epoch: int | None
     subscriptions: tuple[Subscription, ...]
     only_known: bool = False
+    owes: tuple[str, ...] = ()
+
+
+class Settle(Struct, frozen=True, kw_only=True):
+    """The retained messages of a subscription are in the session's queue, or sent. Idempotent. Result: Done.
+
+    `position`: that of the Subscribe. Nothing happens if the filter was subscribed to again since.
+    """
+
+    client_id: str
+    incarnation: int
+    filter: str
+    position: int
 
 
 class Unsubscribe(Struct, frozen=True, kw_only=True):
@@ -323,6 +365,7 @@ Operation = (
     | Acknowledge
     | Drop
     | Subscribe
+    | Settle
     | Unsubscribe
     | Take
     | Return
@@ -332,7 +375,7 @@ Operation = (
 
 # What a full store must still be able to do: what shrinks it, lets a client acknowledge more, or brings the client that
 # will. Only messages and subscriptions wait.
-FREEING = (Acknowledge, Claim, Detach, Drop, End, MarkSent, Received, Release, Return, Take, Unsubscribe)
+FREEING = (Acknowledge, Claim, Detach, Drop, End, MarkSent, Received, Release, Return, Settle, Take, Unsubscribe)
 
 # Results -------------------------------------------------------------------------------------------------------------
 
@@ -354,9 +397,10 @@ class Stale(Struct, frozen=True, tag=True):
 class Claimed(Struct, frozen=True, tag=True):
     """`record` is the session after the claim; `present` tells CONNACK. `previous_owner`: the node that held it.
 
-    `previous_token` and `previous_epoch` are that owner's: it was told, on its control stream, to let go
-    (cluster.Evict). `position` is the feed's end and `inbox_end` that of this node's inbox, as of the claim: both are
-    to be read up to there before CONNACK.
+    `previous_epoch` is that of the claim before, and `previous_token` the owner's: it was told, on its control stream,
+    to let go (cluster.Evict). `position` is the feed's end and `inbox_end` that of this node's inbox, as of the claim:
+    both are to be read up to there before CONNACK. `owed`: topic filters whose retained messages were never all sent,
+    each with the position of its Subscribe.
     """
 
     record: SessionRecord
@@ -368,6 +412,7 @@ class Claimed(Struct, frozen=True, tag=True):
     previous_epoch: int = 0
     position: int = 0
     inbox_end: int = 0
+    owed: tuple[tuple[str, int], ...] = ()
 
 
 class ClaimRefused(Struct, frozen=True, tag=True):

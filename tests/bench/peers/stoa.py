@@ -80,18 +80,20 @@ def settings(folder: Path, world: World, port: int, tls_port: int, policy_file: 
 
 def policy(revision: int) -> Policy:
     """The load account and many others; every revision changes what one of the others may do."""
-    rules = [
-        _rule("load", "own", Activity.PUBLISH, OWN.format(client="${clientid}")),
-        _rule("load", "read", Activity.SUBSCRIBE, *READABLE),
-    ]
-    load = Principal(username=USERNAME, client_ids=(CLIENT_IDS,), passwords=(verifier(PASSWORD),), rules=(0, 1))
+    own = _rule("load", "own", Activity.PUBLISH, OWN.format(client="${clientid}"))
+    read = _rule("load", "read", Activity.SUBSCRIBE, *READABLE)
+    permissions: dict[str, tuple[Rule, ...]] = {own.permission: (own, read)}
+    load = Principal(
+        username=USERNAME, client_ids=(CLIENT_IDS,), passwords=(verifier(PASSWORD),), permissions=(own.permission,)
+    )
     principals = {USERNAME: load}
     for number in range(OTHER_USERS):
         name = other_user(number)
         topic = f"site/{name}/{revision if number == revision % OTHER_USERS else 0}/#"
-        principals[name] = Principal(username=name, rules=(len(rules),))
-        rules.append(_rule(name, "own", Activity.ALL, topic))
-    return Policy(revision=revision, digest=f"bench-{revision}", rules=tuple(rules), principals=principals)
+        rule = _rule(name, "own", Activity.ALL, topic)
+        permissions[rule.permission] = (rule,)
+        principals[name] = Principal(username=name, permissions=(rule.permission,))
+    return Policy(revision=revision, digest=f"bench-{revision}", permissions=permissions, principals=principals)
 
 
 def _rule(permission: str, name: str, activity: Activity, *topics: str) -> Rule:

@@ -9,13 +9,14 @@ from pathlib import Path
 from bench.conditions import machine
 from bench.limits import raise_open_files
 from bench.nodes import use_all_cores
-from bench.scale import offline, permission, storm
+from bench.scale import offline, operator, permission, storm
 from bench.scale.table import Figure, plain
 from bench.world import World
 
 Measure = Callable[[Path, World, int], list[Figure]]
 
 MEASUREMENTS: Mapping[str, tuple[str, Measure, int]] = {
+    "operator": (operator.TITLE, operator.run, 10_000),
     "offline": (offline.TITLE, offline.run, 100_000),
     "permission": (permission.TITLE, permission.run, 10_000),
     "storm": (storm.TITLE, storm.run, 2_000),

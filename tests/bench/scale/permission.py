@@ -142,11 +142,12 @@ def _write(settings: RedisSettings, writer: Writer, revision: int, document: byt
 def policy(revision: int, count: int) -> Policy:
     """`count` clients with PER_CLIENT of the permissions each. Permission CHANGED is another one with each revision."""
     rules = [_rule(number, revision) for number in range(PERMISSIONS)]
+    permissions = {rule.permission: (rule,) for rule in rules}
     principals = {_name(number): _principal(_name(number), _permissions(number)) for number in range(count)}
     principals[USERNAME] = _principal(USERNAME, (), CLIENT_IDS)  # who looks whether a node answers
     for number in range(NODES):
         principals[f"asker-{number}"] = _principal(f"asker-{number}", (CHANGED, CHANGED + 1))
-    return Policy(revision=revision, digest=f"bench-{revision}", rules=tuple(rules), principals=principals)
+    return Policy(revision=revision, digest=f"bench-{revision}", permissions=permissions, principals=principals)
 
 
 def is_withdrawn(revision: int) -> bool:
@@ -157,7 +158,7 @@ def is_withdrawn(revision: int) -> bool:
 def _rule(number: int, revision: int) -> Rule:
     is_closed = number == CHANGED and is_withdrawn(revision)
     return Rule(
-        permission=f"bench/permission-{number:04d}",
+        permission=_permission(number),
         name="area",
         effect=Effect.ALLOW,
         activity=Activity.SUBSCRIBE if is_closed else Activity.ALL,
@@ -165,19 +166,23 @@ def _rule(number: int, revision: int) -> Rule:
     )
 
 
-def _principal(name: str, rules: tuple[int, ...], client_ids: str | None = None) -> Principal:
+def _principal(name: str, permissions: tuple[int, ...], client_ids: str | None = None) -> Principal:
     return Principal(
         username=name,
         uid=f"uid-{name}",
         namespace="bench",
         client_ids=(client_ids or name,),
         passwords=(verifier(PASSWORD),),
-        rules=rules,
+        permissions=tuple(_permission(number) for number in permissions),
     )
 
 
 def _permissions(number: int) -> tuple[int, ...]:
     return tuple(sorted({(number + step * 331) % PERMISSIONS for step in range(PER_CLIENT)}))
+
+
+def _permission(number: int) -> str:
+    return f"bench/permission-{number:04d}"
 
 
 def _name(number: int) -> str:

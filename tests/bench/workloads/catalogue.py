@@ -7,6 +7,8 @@ from bench.workloads.sparse import Sparse
 from bench.workloads.storm import Storm
 from bench.workloads.stream import Stream
 
+DEEP = 4_000  # messages in flight
+
 _ALL: tuple[Workload, ...] = (
     Stream(name="stream-qos0", title="QoS 0 stream, 1 to 1"),
     Stream(name="stream-qos1", title="QoS 1 stream, 1 to 1", qos=1),
@@ -51,6 +53,17 @@ CLUSTER: tuple[Workload, ...] = (
     AcrossNodes(name="nodes-local-2", title="QoS 1, 8 to 8, on two nodes, all local", receivers=1),
     AcrossNodes(name="nodes-remote", title="QoS 1, 8 to 8, on two nodes, all remote", receivers=1, remote=1),
     AcrossNodes(name="nodes-half", title="QoS 1, 8 to 8 x 2, on two nodes, half remote", receivers=2, remote=1),
+    # Deep: enough under way for two nodes to be busy all the time, which lets a node take more at once.
+    AcrossNodes(
+        name="nodes-local-1-deep", title="QoS 1, 8 to 8, all on one node, deep", nodes=1, receivers=1, window=DEEP
+    ),
+    AcrossNodes(name="nodes-remote-deep", title="QoS 1, 8 to 8, all remote, deep", receivers=1, remote=1, window=DEEP),
+    AcrossNodes(
+        name="nodes-both-deep", title="QoS 1, 8 to 8 x 2, all on one node, deep", nodes=1, receivers=2, window=DEEP
+    ),
+    AcrossNodes(
+        name="nodes-half-deep", title="QoS 1, 8 to 8 x 2, half remote, deep", receivers=2, remote=1, window=DEEP
+    ),
     AcrossNodes(name="nodes-fan-local", title="QoS 1, 8 to 8 x 20, all on one node", nodes=1, receivers=20),
     AcrossNodes(name="nodes-fan-half", title="QoS 1, 8 to 8 x 20, half remote", receivers=20, remote=10),
 )

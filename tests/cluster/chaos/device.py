@@ -11,7 +11,7 @@ from itertools import count
 
 from msgspec import Struct
 
-from cluster.chaos.link import Link, dial
+from cluster.chaos.link import Door, Link, dial
 from cluster.chaos.record import (
     Acknowledged,
     Asked,
@@ -81,8 +81,8 @@ class Spec(Struct, frozen=True, kw_only=True):
 class Scene:
     """What all clients of a round share: where nodes listen, the record, chance, and numbers for connections."""
 
-    def __init__(self, doors: Mapping[str, int], recorder: Recorder, chance: random.Random) -> None:
-        self.doors = doors
+    def __init__(self, doors: Mapping[str, int | Door], recorder: Recorder, chance: random.Random) -> None:
+        self.doors = {name: door if isinstance(door, Door) else Door(door) for name, door in doors.items()}
         self.recorder = recorder
         self.chance = chance
         self.links = count(1)
@@ -90,6 +90,10 @@ class Scene:
 
 class Device:
     """One client. Run `stay` as a task: it connects while `is_wanted`, again whenever it loses its connection."""
+
+    watch_interval_s = WATCH_INTERVAL_S
+    ping_after_s = PING_AFTER_S
+    silence_s_max = SILENCE_S_MAX
 
     def __init__(self, spec: Spec, scene: Scene) -> None:
         self.spec = spec
@@ -126,7 +130,7 @@ class Device:
             elif self.is_wanted and not await self.connect():
                 await asyncio.sleep(self._back_off_s())
                 continue
-            await self._pause(WATCH_INTERVAL_S)
+            await self._pause(self.watch_interval_s)
 
     async def connect(self, node: str | None = None) -> bool:
         """One attempt, at a node or at any. True: CONNACK said yes, and an earlier connection is done with."""
@@ -311,9 +315,9 @@ class Device:
     def _watch(self) -> None:
         assert self.link is not None
         silent_s = asyncio.get_running_loop().time() - self.link.heard_at
-        if silent_s > SILENCE_S_MAX and (link := self._let_go()):
+        if silent_s > self.silence_s_max and (link := self._let_go()):
             self._haunt(link, How.ABANDONED)
-        elif silent_s > PING_AFTER_S:
+        elif silent_s > self.ping_after_s:
             self.link.send(PingReq())
 
     def _let_go(self) -> Link | None:

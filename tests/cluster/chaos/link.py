@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from mqtt_broker.wire.codec import decode, encode
@@ -69,8 +71,11 @@ class Link(asyncio.Protocol):
             self._transport.write(b"".join(encode(packet, self._version) for packet in packets))
 
     def read_now(self) -> None:
-        """Handle what has arrived already and was not looked at yet, before anything else happens."""
-        if self._transport is None or not self.is_open:
+        """Handle what has arrived already and was not looked at yet, before anything else happens.
+
+        Over TLS nothing is done: what has arrived cannot be read past the transport.
+        """
+        if self._transport is None or not self.is_open or self._transport.get_extra_info("ssl_object"):
             return
         descriptor = self._transport.get_extra_info("socket").fileno()
         with contextlib.suppress(OSError):
@@ -84,8 +89,18 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
 
-async def dial(port: int, link: Link) -> None:
+@dataclass(frozen=True)
+class Door:
+    """Where somebody listens. `name`: what the certificate there has to name; with `tls` only."""
+
+    port: int
+    host: str = "127.0.0.1"
+    tls: ssl.SSLContext | None = None
+    name: str | None = None
+
+
+async def dial(door: Door, link: Link) -> None:
     """Open the connection. Raises OSError or TimeoutError; the link is then of no use."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(DIAL_S_MAX):
-        await loop.create_connection(lambda: link, "127.0.0.1", port)
+        await loop.create_connection(lambda: link, door.host, door.port, ssl=door.tls, server_hostname=door.name)

@@ -9,12 +9,15 @@ import pytest
 import redis
 
 from cluster.local.places import Place
+from mqtt_api.node_facts import NodeFacts
+from mqtt_api.node_settings import RedisSettings
 from mqtt_api.policy import Policy, encode_policy
-from mqtt_broker.store.cluster import Drain, NodeFacts, PolicyWritten, Positions
+from mqtt_api.policy_lines import parts_of
+from mqtt_broker.store.cluster import Drain, PolicyWritten, Positions
 from mqtt_broker.store.ports import Membership, StoreMismatch
 from mqtt_broker.store.redis.store import RedisStore
 from mqtt_operator.channel.connection import connect
-from mqtt_operator.channel.policy import PART_BYTES_MAX
+from mqtt_operator.channel.policy import PARTS_PER_CALL_MAX, read_parts
 from mqtt_operator.channel.shared_store import SharedStore
 from mqtt_operator.channel.terms import (
     Found,
@@ -25,6 +28,7 @@ from mqtt_operator.channel.terms import (
     StoreAwayError,
     Writer,
 )
+from mqtt_operator.channel.verifiers import ENTRIES_PER_CALL_MAX, read_verifiers
 from support.processes import free_port
 
 T = TypeVar("T")
@@ -52,7 +56,8 @@ def as_node(place: Place, story: Callable[[RedisStore, Membership], Awaitable[T]
 
 
 def read_by_node(place: Place, known_revision: int = -1) -> bytes | None:
-    return as_node(place, lambda store, _: store.read_policy(known_revision))
+    lines = as_node(place, lambda store, _: store.read_policy(known_revision))
+    return None if lines is None else b"".join(lines)
 
 
 def parts_in(place: Place) -> set[bytes]:
@@ -83,9 +88,23 @@ def test_what_the_operator_writes_a_node_reads(place: Place) -> None:
 
 def test_a_document_of_many_parts_arrives_whole(place: Place) -> None:
     store, writer = begun(place)
-    document = bytes(range(256)) * (3 * PART_BYTES_MAX // 256) + b"end"
+    document = b"".join(b"line %d\n" % number for number in range(3 * PARTS_PER_CALL_MAX)) + b"end"
     store.write_policy(writer, 1, document)
     assert read_by_node(place) == document
+    assert b"".join(read_parts(place.operator) or ()) == document
+
+
+def test_parts_that_are_there_are_not_sent_again_unless_they_are_missing(place: Place) -> None:
+    store, writer = begun(place)
+    first, second = parts_of(b"a\nb\n"), parts_of(b"a\nc\n")
+    store.write_parts(writer, 1, first)
+    place.server.execute("SET", place.keys.policy_part(first[0].digest), "spoilt")
+    store.write_parts(writer, 2, second, {part.digest for part in first})
+    assert place.server.execute("GET", place.keys.policy_part(first[0].digest)) == b"spoilt"
+    assert read_parts(place.operator) is None
+    place.server.execute("DEL", place.keys.policy_part(first[0].digest))
+    store.write_parts(writer, 3, first, {part.digest for part in first})
+    assert read_by_node(place) == b"a\nb\n"
 
 
 def test_nodes_are_told_by_the_feed(place: Place) -> None:
@@ -225,3 +244,28 @@ def test_a_wrong_password_is_told_without_it(place: Place) -> None:
     with pytest.raises(SharedStoreError, match="does not let us in") as refused:
         SharedStore(wrong).members()
     assert "secret-of" not in str(refused.value)
+
+
+def test_verifiers_survive_beside_the_policy(place: Place) -> None:
+    store, writer = begun(place)
+    many = {f"{number:064d}": b"verifier %d" % number for number in range(3 * ENTRIES_PER_CALL_MAX)}
+    store.change_verifiers(many, ())
+    store.change_verifiers({"another": b"one"}, [f"{number:064d}" for number in range(2 * ENTRIES_PER_CALL_MAX)])
+    left = {name: value for name, value in many.items() if int(name) >= 2 * ENTRIES_PER_CALL_MAX}
+    assert store.read_verifiers() == {**left, "another": b"one"}
+    for revision in range(1, 4):  # parts that nobody needs any more are swept; these are no parts
+        store.write_policy(writer, revision, b"policy %d" % revision)
+    assert len(store.read_verifiers()) == ENTRIES_PER_CALL_MAX + 1
+
+
+def test_a_node_cannot_change_a_verifier(place: Place) -> None:
+    begun(place)
+    with connect(place.node) as node, pytest.raises(redis.exceptions.NoPermissionError):
+        node.hset(place.keys.policy_part("verifiers"), "x", "y")
+
+
+def test_reading_from_a_store_that_is_away_says_so() -> None:
+    nowhere = RedisSettings(addresses=("127.0.0.1:1",), key_prefix="p")
+    for ask in (read_parts, read_verifiers):
+        with pytest.raises(StoreAwayError):
+            ask(nowhere)

@@ -21,6 +21,7 @@ from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.node import _load
 from mqtt_broker.node.peers.cluster import Cluster
 from mqtt_broker.node.policy_feed import offer
+from mqtt_broker.node.serving import Serving
 from mqtt_broker.store.redis.store import RedisStore
 from mqtt_broker.wire.codec import encode
 from mqtt_broker.wire.packets import Connect, Packet, Properties, ProtocolVersion
@@ -120,7 +121,8 @@ class Inside:
                 authentication=(ANONYMOUS,),
             )
             hub = Hub(settings, store, await store.join(name, WORLD), passwords)
-            cluster = Cluster(hub, store, hub.membership, self.settings, lambda: None, lambda _: _nothing())
+            serving = Serving(hub, list, lambda: False)
+            cluster = Cluster(serving, store, hub.membership, self.settings, lambda: None, lambda _: _nothing())
             hub.peers = cluster
             snapshot = await _load(hub)
             await cluster.start(snapshot)

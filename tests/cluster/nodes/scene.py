@@ -76,9 +76,8 @@ class Scene:
             addresses=(self.server.address,),
             key_prefix=KEYS.prefix,
             username="node",
-            password_file=str(password_file),
             durability=durability,
-            **{"lease_s": LEASE_S, **(store or {})},
+            **{"lease_s": LEASE_S, "password_file": str(password_file), **(store or {})},
         )
         self._changes = dict(node or {})
         self.operator = SharedStore(replace(self._settings, username="operator"))
@@ -155,6 +154,12 @@ class Scene:
     def status(self, number: int) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(get(self.door(number), "/status"))
         return answer
+
+    def facts(self, number: int) -> dict[str, Any]:
+        """What the node tells of itself with its lease, as it lies in the store."""
+        lease = self.server.execute("HGET", KEYS.leases, self.nodes[number].name)
+        told: dict[str, Any] = json.loads(lease.split(b" ", 3)[3])
+        return told
 
     def lacks(self, number: int) -> str:
         """What /readyz says; "" if the node is ready."""

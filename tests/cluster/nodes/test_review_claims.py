@@ -109,3 +109,28 @@ async def test_a_claim_that_was_given_up_does_not_open_the_door_for_the_next(
     await eventually(lambda: owner.is_closed, what="the owner lets go")
     accepted = await nodes["third"].told(nodes["third"].come("c"), ConnAck)
     assert (accepted.reason, accepted.session_present) == (ReasonCode.SUCCESS, True)
+
+
+async def test_a_node_that_leaves_while_it_waits_for_an_earlier_owner_does_not_let_the_next_one_in(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[MQTT-3.1.4-3] Its name stands on the session: without its lease nobody would be waited for."""
+    sleeper, second, third = [await inside.node(name) for name in ("sleeper", "second", "third")]
+    owner = sleeper.come("c")
+    await sleeper.told(owner, ConnAck)
+    wakes_up = await fall_asleep(sleeper, monkeypatch)
+    second.come("c")
+    await eventually(lambda: second.cluster._settling, what="a claim")
+    finished = asyncio.create_task(second.cluster.finished())
+    await second.cluster.leave()
+    assert await second.store.standing("second") is not None
+    newcomer = third.come("c")
+    await asyncio.sleep(0.5)
+    assert not newcomer.take()
+    assert not finished.done()
+    wakes_up.set()
+    assert (await third.told(newcomer, ConnAck)).reason is ReasonCode.SUCCESS
+    async with asyncio.timeout(5.0):
+        await finished
+    await second.cluster.leave()
+    assert await second.store.standing("second") is None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster.nodes.inside import Inside
-from mqtt_broker.wire.packets import ConnAck, Disconnect
+from mqtt_broker.wire.packets import ConnAck, Disconnect, PubAck, Publish, SubAck, Subscribe, SubscriptionRequest
 from support.redis_server import redis_binary
 from support.waiting import eventually
 
@@ -32,3 +32,25 @@ async def test_a_session_without_subscriptions_that_ended_elsewhere_is_not_remem
     await near.hub.pump.idle()
     await near.told(near.come("q"), ConnAck)
     assert "p" not in far.hub.sessions
+
+
+async def test_a_session_that_was_resumed_to_end_with_its_connection_keeps_its_queue_for_every_node(
+    inside: Inside,
+) -> None:
+    """[MQTT-4.6.0-5] Or what a node sends that knows it by its record alone would overtake what waits there."""
+    near = await inside.node("near")
+    first = near.come("c")
+    await near.told(first, ConnAck)
+    near.say(first, Subscribe(1, (SubscriptionRequest("t", 1),)))
+    await near.told(first, SubAck)
+    again = near.come("c", lasts_s=0)
+    assert (await near.told(again, ConnAck)).session_present
+    told, started = near.hub.sessions["c"], await inside.node("started")
+    known = started.hub.sessions["c"]
+    assert (known.expiry_interval_s, known.is_persistent, told.is_persistent) == (0, True, True)
+    publisher = started.come("publisher", lasts_s=0)
+    await started.told(publisher, ConnAck)
+    started.say(publisher, Publish("t", b"x", 1, packet_id=1))
+    await started.told(publisher, PubAck)
+    message = await near.told(again, Publish)
+    assert (message.payload, message.packet_id) == (b"x", 1)  # the id follows from its place in the queue

@@ -128,6 +128,34 @@ async def test_a_stopped_server_is_unavailable_within_the_time_limit(
     await eventually(lambda: answers(rig))
 
 
+async def test_calls_of_different_patience_each_end_in_time_and_one_that_was_given_up_counts_too(
+    rig: Rig, server: RedisServer
+) -> None:
+    """One timer watches all calls of a connection: the earliest end breaks it, for no reply can pass another."""
+    await rig.connection.command("PING")
+    server.pause()
+    try:
+        began = time.monotonic()
+        patient = asyncio.create_task(rig.connection.call(ECHO, ["1"], timeout_s=30.0))
+        await asyncio.sleep(0)
+        hasty = asyncio.create_task(rig.connection.call(ECHO, ["2"], timeout_s=0.2))
+        await asyncio.sleep(0.05)
+        hasty.cancel()
+        with pytest.raises(StoreUnavailable, match=r"no answer within 0\.2 s"):
+            await patient
+        assert 0.15 < time.monotonic() - began < 1.0
+        assert hasty.cancelled()
+    finally:
+        server.resume()
+    await eventually(lambda: answers(rig))
+
+
+async def test_a_call_that_was_answered_is_not_held_against_the_next(rig: Rig) -> None:
+    for number in range(3):
+        assert (await rig.connection.call(ECHO, [str(number)], timeout_s=0.5))[1] == str(number).encode()
+        await asyncio.sleep(0.4)
+
+
 async def test_calls_to_a_server_that_is_gone_fail_at_once_and_the_first_after_its_return_succeeds(
     rig: Rig, server: RedisServer
 ) -> None:

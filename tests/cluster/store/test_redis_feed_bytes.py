@@ -4,8 +4,9 @@ import pytest
 
 from cluster.store.cluster import Cluster, Peer
 from cluster.store.servers import RedisWorld
+from mqtt_api.node_facts import NodeFacts
 from mqtt_broker.session.session import Subscription
-from mqtt_broker.store.cluster import FeedLost, NodeFacts, Positions
+from mqtt_broker.store.cluster import FeedLost, Positions
 from mqtt_broker.store.redis import membership
 from unit.mqtt_broker.store.harness import subscribe
 

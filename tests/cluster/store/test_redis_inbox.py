@@ -4,9 +4,22 @@ import pytest
 
 from cluster.store.cluster import Cluster, Peer, peer
 from cluster.store.servers import RedisWorld
+from mqtt_api.node_facts import NodeFacts
 from mqtt_broker.session.session import QueueBounds
-from mqtt_broker.store.cluster import Backlog, Evict, Forwarded, Stored
-from mqtt_broker.store.ports import Accept, Accepted, Claimed, Duplicate, Forward, GroupTarget, Part, Target
+from mqtt_broker.store.cluster import FORMAT, Backlog, Evict, Forwarded, ForwardedRun, Overflowed, PostRun, Stored
+from mqtt_broker.store.ports import (
+    Accept,
+    Accepted,
+    AcceptedRun,
+    AcceptRun,
+    Claimed,
+    Duplicate,
+    Forward,
+    GroupTarget,
+    Part,
+    RunForward,
+    Target,
+)
 from mqtt_broker.store.redis import queries
 from mqtt_broker.wire.packets import Properties, Will
 from unit.mqtt_broker.store.harness import SHARED, WILL, claim, message, subscribe, to
@@ -199,3 +212,111 @@ async def peer_again(node: Peer) -> None:
     """The node joins again and reads from the beginning."""
     node.membership = await node.store.join(node.membership.node, "world-1")
     node.number = node.inbox = node.control = 0
+
+
+class TestOverflow(Cluster):
+    async def test_a_node_is_told_which_entries_of_its_sessions_had_to_go(self, near: Peer, far: Peer) -> None:
+        """It may have them in memory, about to be sent."""
+        near.store._readers = (far.membership.token,)
+        bounds = QueueBounds(messages_max=3, bytes_max=1_000_000, overflow="DropOldest")
+        record, own = await far.claim("a", bounds=bounds), await near.claim("b", bounds=bounds)
+        payloads = (b"1", b"2", b"3", b"4", b"5")
+        for payload in payloads:
+            await near.do(Accept(message=message(payload), targets=(to(record), to(own))))
+        told = [each for each in await far.deliveries() if isinstance(each, Overflowed)]
+        assert told == [Overflowed("a", record.incarnation, (1,)), Overflowed("a", record.incarnation, (2,))]
+        result = await near.do(AcceptRun(message=message(b""), payloads=payloads[:2], targets=(to(record), to(own))))
+        assert isinstance(result, AcceptedRun)
+        assert len(result.evicted) == 4  # the committing node has them from the answer
+        told = [each for each in await far.deliveries() if isinstance(each, Overflowed)]
+        assert told == [Overflowed("a", record.incarnation, (3, 4))]
+        assert await near.deliveries() == ()
+
+    async def test_one_that_would_not_understand_is_not_told(self, near: Peer, far: Peer) -> None:
+        bounds = QueueBounds(messages_max=1, bytes_max=1_000_000, overflow="DropOldest")
+        record = await far.claim("a", bounds=bounds)
+        for _ in range(3):
+            await near.do(Accept(message=message(b"1"), targets=(to(record),)))
+        assert {type(each) for each in await far.deliveries()} == {Stored}
+
+    async def test_who_understands_is_known_by_the_leases(self, near: Peer, far: Peer) -> None:
+        await near.store.enter(near.membership, NodeFacts(format=FORMAT))
+        await far.store.enter(far.membership, NodeFacts(format=1))
+        await near.store.renew(near.membership, NodeFacts(format=FORMAT))
+        assert near.store._readers == (near.membership.token,)
+        await far.store.renew(far.membership, NodeFacts(format=FORMAT))
+        await near.store.renew(near.membership, NodeFacts(format=FORMAT))
+        assert set(near.store._readers) == {near.membership.token, far.membership.token}
+
+
+def run(peer: Peer, *payloads: bytes, targets: tuple[Target, ...] = (), head: bytes = b"head") -> AcceptRun:
+    """Messages that differ in their payloads, for queues and for whoever is connected to `peer`."""
+    forward = RunForward(node=peer.membership.node, token=peer.membership.token, head=head, receivers=1)
+    return AcceptRun(message=message(b""), payloads=payloads, targets=targets, forwards=(forward,))
+
+
+class TestRuns(Cluster):
+    async def test_a_run_crosses_as_one_with_its_head(self, near: Peer, far: Peer) -> None:
+        assert await near.do(run(far, b"1", b"2", b"3")) == AcceptedRun(())
+        assert await far.deliveries() == (ForwardedRun(b"head", [b"1", b"2", b"3"]),)
+
+    async def test_empty_payloads_are_counted(self, near: Peer, far: Peer) -> None:
+        await near.do(run(far, b"", b""))
+        assert await far.deliveries() == (ForwardedRun(b"head", [b"", b""]),)
+
+    async def test_runs_and_messages_keep_the_order_of_their_operations(self, near: Peer, far: Peer) -> None:
+        """[MQTT-4.6.0-6]"""
+        forward = far.forward()
+        one = Accept(message=message(b"2"), forwards=(forward,))
+        await near.commit(run(far, b"1", head=b"a"), one, run(far, b"3", head=b"b"))
+        assert await far.deliveries() == (
+            ForwardedRun(b"a", [b"1"]),
+            Forwarded(message=message(b"2"), forward=forward),
+            ForwardedRun(b"b", [b"3"]),
+        )
+
+    async def test_what_a_queue_refuses_is_not_forwarded_either(self, near: Peer, far: Peer) -> None:
+        bounds = QueueBounds(messages_max=2, bytes_max=1_000_000, overflow="Reject")
+        record = await near.claim(bounds=bounds)
+        result = await near.do(run(far, b"1", b"2", b"3", b"4", targets=(to(record),)))
+        assert result == AcceptedRun(((1, 2),), refused=2)
+        assert await far.deliveries() == (ForwardedRun(b"head", [b"1", b"2"]),)
+        assert await near.do(run(far, b"5", targets=(to(record),))) == AcceptedRun(((0, 0),), refused=1)
+        assert await far.deliveries() == ()
+
+    async def test_a_run_for_a_token_that_is_over_goes_nowhere(self, near: Peer, far: Peer, world: RedisWorld) -> None:
+        stale = run(far, b"1")
+        again = await peer(world, "far")
+        assert await near.do(stale) == AcceptedRun(())
+        assert await again.deliveries() == ()
+
+    async def test_of_a_run_that_does_not_fit_the_last_are_dropped_and_counted(
+        self, near: Peer, far: Peer, world: RedisWorld
+    ) -> None:
+        await near.do(run(far, *[b"x" * 500] * 10))
+        ((told),) = await far.deliveries()
+        assert isinstance(told, ForwardedRun)
+        assert len(told.payloads) == 7
+        assert dropped(world, "far") == 3
+        await far.deliveries()  # tells the store that those were read
+        await near.do(run(far, b"y"))
+        assert await far.deliveries() == (ForwardedRun(b"head", [b"y"]),)
+
+    async def test_a_run_of_qos_0_leaves_its_share_of_the_inbox_to_others(
+        self, near: Peer, far: Peer, world: RedisWorld
+    ) -> None:
+        forward = RunForward(node="far", token=far.membership.token, head=b"head", receivers=1)
+        await near.store.post(near.membership, [PostRun((b"x" * 500,) * 10, forward)])
+        await near.do(run(far, b"x" * 500))
+        first, second = await far.deliveries()
+        assert isinstance(first, ForwardedRun)
+        assert len(first.payloads) == 5
+        assert second == ForwardedRun(b"head", [b"x" * 500])
+        assert int(world.server.execute("HGET", f"{world.keys.data}node:far", "dropped_qos0")) == 5
+
+    async def test_a_batch_that_is_repeated_forwards_nothing_twice(self, near: Peer, far: Peer) -> None:
+        operation = run(far, b"1", b"2")
+        number = near.number + 1
+        for _ in range(2):
+            assert await near.store.commit(near.membership, number, (operation,)) == (AcceptedRun(()),)
+        assert await far.deliveries() == (ForwardedRun(b"head", [b"1", b"2"]),)

@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from cluster.store.servers import redis_server, valkey_server
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
-from mqtt_broker.store.cluster import FeedEntry, Lease, NodeEntered, NodeFacts, NodeLeft, Positions
+from mqtt_broker.store.cluster import FeedEntry, Lease, NodeEntered, NodeLeft, Positions
 from mqtt_broker.store.ports import Done, End, Fenced, Membership, StoreMismatch, StoreUnavailable
 from mqtt_broker.store.redis import membership as members
 from mqtt_broker.store.redis.store import RedisStore

@@ -146,7 +146,7 @@ class Side:
             "queues": queues,
             "retained": [found.message for found in retained],
             "kept": kept.messages,
-            "wills": sorted((will.record.client_id, repr(will.record.will)) for will in due.wills),
+            "wills": sorted((_whose(will.record), repr(will.record.will)) for will in due.wills),
             "expiries": sorted(expiry.client_id for expiry in due.expiries),
             "removed": sorted(due.retained_topics),
             "next": due.next_at,
@@ -163,6 +163,12 @@ def plain(result: Result) -> object:
     if isinstance(result, Taken):
         return Taken, [entry(each) for each in result.entries], result.left
     return result
+
+
+def _whose(record: SessionRecord) -> str:
+    """Without the epoch in the name of a will that a claim made owed."""
+    name = record.client_id
+    return f"owed {name.partition(' ')[2]}" if name.startswith("\0") else name
 
 
 def plain_record(record: SessionRecord) -> object:

@@ -1,13 +1,14 @@
 """How a policy is read from a store: by a pointer, in parts that are named by what they hold."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from hashlib import sha256
 
 import pytest
 
 from cluster.store.servers import redis_server
+from mqtt_api.policy_lines import parts_digest
 from mqtt_broker.store.ports import StoreUnavailable
-from mqtt_broker.store.redis.policy import PolicyReader
+from mqtt_broker.store.redis.policy import PARTS_PER_CALL_MAX, PolicyReader
 from mqtt_broker.store.redis.wire import Argument
 from support.redis_rig import Rig, settings_for
 from support.redis_server import RedisServer
@@ -40,11 +41,13 @@ class Operator:
     def write(self, revision: int, *parts: bytes) -> None:
         for part in parts:
             self.server.execute("SET", self.keys.policy_part(digest(part)), part)
-        self.point(revision, b"".join(parts), *parts)
+        self.point(revision, *parts)
 
-    def point(self, revision: int, document: bytes, *parts: bytes) -> None:
+    def point(self, revision: int, *parts: bytes, meant: Sequence[bytes] = ()) -> None:
+        """`meant`: the parts that the digest is made of, where those are others."""
         names = " ".join(digest(part) for part in parts)
-        fields = ("revision", revision, "fence", 1, "digest", digest(document), "parts", names)
+        whole = parts_digest(digest(part) for part in meant or parts)
+        fields = ("revision", revision, "fence", 1, "digest", whole, "parts", names)
         self.server.execute("HSET", self.keys.policy, *fields)
 
 
@@ -82,7 +85,7 @@ async def test_no_policy_is_none_also_while_only_the_fence_was_taken(
 
 async def test_the_document_is_its_parts_in_order(rig: Rig, reader: PolicyReader, operator: Operator) -> None:
     operator.write(1, b"one,", b"two,", b"one,")
-    assert await reader.read(rig.connection, 0) == b"one,two,one,"
+    assert await reader.read(rig.connection, 0) == (b"one,", b"two,", b"one,")
 
 
 async def test_a_revision_that_is_known_or_lower_is_not_read(
@@ -101,26 +104,26 @@ async def test_only_parts_that_are_new_are_fetched(
     await reader.read(rig.connection, 0)
     operator.write(2, b"a", b"B", b"c")
     asked.clear()
-    assert await reader.read(rig.connection, 1) == b"aBc"
+    assert await reader.read(rig.connection, 1) == (b"a", b"B", b"c")
     assert [command[1:] for command in asked if command[0] == "MGET"] == [(rig.keys.policy_part(digest(b"B")),)]
 
 
 async def test_many_parts_come_in_several_calls(rig: Rig, reader: PolicyReader, operator: Operator) -> None:
-    parts = [b"part %d;" % number for number in range(50)]
+    parts = tuple(b"part %d;" % number for number in range(3 * PARTS_PER_CALL_MAX))
     operator.write(1, *parts)
-    assert await reader.read(rig.connection, 0) == b"".join(parts)
+    assert await reader.read(rig.connection, 0) == parts
 
 
 async def test_a_missing_part_keeps_the_policy_in_force_and_is_said_once(
     rig: Rig, reader: PolicyReader, operator: Operator, server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     operator.write(1, b"a")
-    operator.point(2, b"ab", b"a", b"b")
+    operator.point(2, b"a", b"b")
     assert await reader.read(rig.connection, 1) is None
     assert await reader.read(rig.connection, 1) is None
     assert caplog.text.count("is missing") == 1
     server.execute("SET", rig.keys.policy_part(digest(b"b")), b"b")
-    assert await reader.read(rig.connection, 1) == b"ab"
+    assert await reader.read(rig.connection, 1) == (b"a", b"b")
 
 
 async def test_a_part_that_is_not_what_it_is_called_is_not_believed(
@@ -136,7 +139,7 @@ async def test_parts_in_another_order_are_not_the_document(
     rig: Rig, reader: PolicyReader, operator: Operator, caplog: pytest.LogCaptureFixture
 ) -> None:
     operator.write(1, b"a", b"b")
-    operator.point(2, b"ab", b"b", b"a")
+    operator.point(2, b"b", b"a", meant=(b"a", b"b"))
     assert await reader.read(rig.connection, 0) is None
     assert "does not have the digest" in caplog.text
 
@@ -154,7 +157,7 @@ async def test_a_pointer_that_moved_on_meanwhile_is_followed(
         return await command(*arguments)
 
     monkeypatch.setattr(rig.connection, "command", overtaken)
-    assert await reader.read(rig.connection, 0) == b"new"
+    assert await reader.read(rig.connection, 0) == (b"new",)
 
 
 async def test_a_pointer_that_is_not_understood_is_no_policy(

@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from cluster.store.servers import redis_server
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.store_keys import StoreKeys
-from mqtt_broker.store.cluster import NodeFacts, Positions
+from mqtt_broker.store.cluster import Positions
 from mqtt_broker.store.ports import End, Fenced, StoreUnavailable
 from mqtt_broker.store.redis import connection as connections
 from mqtt_broker.store.redis.connection import Connection

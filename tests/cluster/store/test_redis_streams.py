@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from cluster.store.servers import redis_server, valkey_server
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.store_keys import StoreKeys
 from mqtt_broker.session.session import Subscription
@@ -21,7 +22,6 @@ from mqtt_broker.store.cluster import (
     FeedLost,
     Forwarded,
     News,
-    NodeFacts,
     PolicyWritten,
     Positions,
     Post,

@@ -8,9 +8,10 @@ import redis
 from msgspec.structs import replace
 
 from cluster.store.servers import redis_server, valkey_server
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings, RedisTLSSettings
 from mqtt_api.store_keys import StoreKeys
-from mqtt_broker.store.cluster import NodeFacts, Positions
+from mqtt_broker.store.cluster import Positions
 from mqtt_broker.store.ports import Done, End, StoreMismatch, StoreUnavailable
 from mqtt_broker.store.redis import connection as connections
 from mqtt_broker.store.redis.store import RedisStore

@@ -7,7 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from cluster.store.servers import redis_server
-from mqtt_broker.store.cluster import Applied, Change, NodeFacts, Positions, SessionSubscribed
+from mqtt_api.node_facts import NodeFacts
+from mqtt_broker.store.cluster import Applied, Change, Positions, SessionSubscribed
 from mqtt_broker.store.ports import Fenced, StoreUnavailable, Subscribe
 from mqtt_broker.store.redis import connection as connections
 from mqtt_broker.store.redis.store import RedisStore

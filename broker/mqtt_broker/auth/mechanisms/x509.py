@@ -10,11 +10,10 @@ where an MQTTClient of that name exists its record applies as well.
 """
 
 from mqtt_api.node_settings import AuthenticationSettings
-from mqtt_api.policy import Facts, Principal
+from mqtt_api.policy import Facts, Policy, Principal
 from mqtt_broker.auth.certificates import CertificateIndex, Proof, agrees, is_revoked
 from mqtt_broker.auth.mechanisms.answer import Answer, Attempt, NotMine, identity_of
 from mqtt_broker.auth.principal import ClientCertificate, Identity, Refused
-from mqtt_broker.auth.revision import PerPolicy
 from mqtt_broker.wire.packets import Connect
 from mqtt_broker.wire.reasons import ReasonCode
 
@@ -40,13 +39,14 @@ class X509:
         if not settings.client_ids:
             raise ValueError(f"authentication {settings.name}: client_ids is empty, nobody could connect")
         self._settings = settings
-        self._index = PerPolicy(CertificateIndex)
+        self._index = CertificateIndex(Policy())
 
     async def authenticate(self, attempt: Attempt) -> Answer:
         policy, connect, certificate = attempt.policy, attempt.connect, attempt.peer.certificate
         if certificate is None:
             return NotMine("the client showed no certificate")
-        proofs = self._index.of(policy).proofs(certificate)
+        self._index.follow(policy)
+        proofs = self._index.proofs(certificate)
         revoked = _revoked(proofs, certificate)
         if revoked is not None:
             return revoked

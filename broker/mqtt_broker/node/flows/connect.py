@@ -16,13 +16,13 @@ from mqtt_api.policy import Facts, Principal
 from mqtt_broker.auth import audit
 from mqtt_broker.auth.authorize import may_connect
 from mqtt_broker.auth.principal import Identity, Refused
-from mqtt_broker.node import groups, policy_feed
-from mqtt_broker.node.flows.publish import accept_message
+from mqtt_broker.node import groups, policy_feed, retained
+from mqtt_broker.node.flows.disconnect import fire
 from mqtt_broker.node.hub import ConnectTurn, Hub
 from mqtt_broker.node.live import LiveSession
-from mqtt_broker.session.message import from_will, has_its_format
+from mqtt_broker.session.message import has_its_format
 from mqtt_broker.session.session import NEVER_S
-from mqtt_broker.store.ports import Claim, Claimed, ClaimRefused, Detach, Done, Result
+from mqtt_broker.store.ports import Claim, Claimed, ClaimRefused, Detach, Done, Result, lapsed_will_of
 from mqtt_broker.wire.packets import Connect, ProtocolVersion
 from mqtt_broker.wire.reasons import ReasonCode
 
@@ -235,7 +235,6 @@ async def _adopt(hub: Hub, claimed: Claimed) -> LiveSession:
     if known is not None and known.epoch > claimed.record.epoch:
         return known
     session = hub.adopt(claimed.record)
-    session.has_queue |= claimed.present  # whatever its interval is now, it was resumed with what waited
     await hub.turns.finish(policy_feed.deciding(hub, session))
     return session
 
@@ -310,7 +309,7 @@ def _claimed_elsewhere(hub: Hub, claimed: Claimed) -> Refused:
 def _undo(hub: Hub, claimed: Claimed) -> None:
     """Give back a session that was claimed for a client that is gone: it lasts as long as it did before."""
     record = claimed.record
-    _publish_lapsed_will(hub, claimed)
+    hub.peers.when_settled(claimed, lambda: _publish_lapsed_will(hub, claimed))  # unless its client said goodbye there
     known = hub.sessions.get(record.client_id)
     if known is not None and known.epoch > record.epoch:
         return  # claimed elsewhere since
@@ -326,14 +325,14 @@ def _undo(hub: Hub, claimed: Claimed) -> None:
 
 
 def _publish_lapsed_will(hub: Hub, claimed: Claimed) -> None:
-    """The session before this one ended with a will that was still to come: it is due now [MQTT-3.1.3-9]."""
+    """The session before this one ended with a will that was still to come: it is due now [MQTT-3.1.3-9].
+
+    Not before who held the session has let go of it: its client may have taken back its will there.
+    """
     record, will = claimed.record, claimed.lapsed_will
-    if will is None:
-        return
-    expiry_s_max = hub.settings.mqtt.message_expiry_s_max
-    message = from_will(will, record.facts, hub.store_now(), expiry_s_max)
-    if hub.rights_of(hub.refreshed(record.facts)).may_publish(message.topic, message.qos, message.retain).allowed:
-        accept_message(hub, message)
+    if will is not None:
+        name, number = lapsed_will_of(record.client_id, claimed.previous_epoch)
+        fire(hub, replace(record, client_id=name, incarnation=number, epoch=number), will)
 
 
 def _attach(
@@ -384,6 +383,7 @@ def _accept(
         return
     client.accepted()
     client.outlet.drain()
+    retained.take_up(client.hub, session, claimed.owed)
     _take_up_groups(client.hub, session, claimed)
 
 

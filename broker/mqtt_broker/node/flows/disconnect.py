@@ -11,15 +11,17 @@ from mqtt_broker.node import groups
 from mqtt_broker.node.flows.publish import accept_message
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.live import LiveSession
-from mqtt_broker.session.message import from_will
+from mqtt_broker.session.message import Message, from_will
 from mqtt_broker.session.session import SessionRecord
 from mqtt_broker.session.will import due_at
-from mqtt_broker.store.ports import Accept, Detach, Return
+from mqtt_broker.store.ports import Accept, Detach, Result, Return, Stale, lapsed_will_of
 from mqtt_broker.wire.packets import Disconnect, ProtocolVersion, Will
 from mqtt_broker.wire.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from mqtt_broker.node.client import ClientConnection
+
+NOTHING = Message(topic="", payload=b"", qos=0)  # to nobody: where only a will's record is to go
 
 
 def on_disconnect(client: "ClientConnection", packet: Disconnect) -> None:
@@ -30,12 +32,22 @@ def on_disconnect(client: "ClientConnection", packet: Disconnect) -> None:
         session.expiry_interval_s = min(asked, client.hub.settings.mqtt.session_expiry_s_max)
     # [MQTT-3.14.4-3]
     normal = packet.reason == ReasonCode.NORMAL_DISCONNECTION or client.connection.version is not ProtocolVersion.V5
-    client.detach(with_will=not normal)
+    client.detach(with_will=not normal, is_goodbye=normal)
     client.finish()
 
 
-def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, planned_stop: bool = False) -> None:
-    """Let go of the session after its connection ended. Idempotence is the caller's: once per connection."""
+def leave(
+    client: "ClientConnection",
+    session: LiveSession,
+    *,
+    with_will: bool,
+    planned_stop: bool = False,
+    is_goodbye: bool = False,
+) -> None:
+    """Let go of the session after its connection ended. Idempotence is the caller's: once per connection.
+
+    `is_goodbye`: the client took its will back.
+    """
     hub = client.hub
     outlet = session.outlet
     assert outlet is not None
@@ -53,7 +65,8 @@ def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, 
         will_due_at=will_due_at,
         sent_up_to=outlet.sent_up_to,
     )
-    hub.pump.submit(detach, lambda _: hub.due_changed.set())
+    may_owe = session.will is not None and (is_goodbye or (will_due_at is not None and planned_stop))
+    hub.pump.submit(detach, lambda result: _detached(hub, detach, result, may_owe=may_owe))
     if taken_from or session.has_shared:  # after the mark says what was really sent: that alone stays [MQTT-4.8.2-4]
         hub.pump.submit(Return(client_id=session.client_id, epoch=session.epoch))
     if not session.outlives_connection or (hub.peers.follow_feed and not session.subscriptions):
@@ -63,6 +76,16 @@ def leave(client: "ClientConnection", session: LiveSession, *, with_will: bool, 
     _wake_groups(hub, taken_from)
     if will_due_at is not None and session.will is not None and will_due_at <= now:
         fire(hub, session, session.will)
+
+
+def _detached(hub: Hub, detach: Detach, result: Result, *, may_owe: bool) -> None:
+    """`may_owe`: another node that claimed the session before this was written found a will, and takes it for owed.
+
+    It waits for this node before it publishes that. By then it is gone.
+    """
+    hub.due_changed.set()
+    if may_owe and isinstance(result, Stale):
+        hub.pump.submit(Accept(message=NOTHING, fires_will_of=lapsed_will_of(detach.client_id, detach.epoch)))
 
 
 def _wake_groups(hub: Hub, keys: Iterable[tuple[str, str]]) -> None:
@@ -87,7 +110,7 @@ def fire(hub: Hub, owner: LiveSession | SessionRecord, will: Will) -> None:
         return
     hub.counters.denials += 1
     audit.denied(
-        client_id=owner.client_id,
+        client_id=facts.client_id,
         username=facts.username,
         action="will",
         topic=will.topic,

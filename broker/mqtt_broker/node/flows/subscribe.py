@@ -2,9 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from mqtt_api.topics import TopicError, parse_shared, validate_filter
 from mqtt_broker.auth import audit
 from mqtt_broker.node import groups, retained
+from mqtt_broker.node.live import LiveSession
 from mqtt_broker.node.overload import LEVEL_MAX
 from mqtt_broker.node.retained import Routed
 from mqtt_broker.session.session import Subscription
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from mqtt_broker.node.client import ClientConnection
 
 Granted = tuple[Subscription, SubscriptionRequest]
+
+NEVER_RETAINED = 2  # retain handling: send none
 
 
 def on_subscribe(client: "ClientConnection", packet: Subscribe) -> None:
@@ -37,10 +42,19 @@ def on_subscribe(client: "ClientConnection", packet: Subscribe) -> None:
         incarnation=session.incarnation,
         epoch=session.epoch,
         subscriptions=tuple(subscription for subscription, _ in granted),
+        owes=_owed(session, granted),
     )
     client.order.commit(
         write, lambda result: _subscribed(client, packet.packet_id, reasons, granted, result), client.hub.peers.in_force
     )
+
+
+def _owed(session: LiveSession, granted: list[Granted]) -> tuple[str, ...]:
+    """Filters whose retained messages the session is to have, though it takes another connection, or another node."""
+    if not session.outlives_connection:
+        return ()
+    wanted = [each for each, request in granted if each.group is None and request.retain_handling != NEVER_RETAINED]
+    return tuple([subscription.filter for subscription in wanted])
 
 
 def _decide(client: "ClientConnection", request: SubscriptionRequest, identifier: int) -> Granted | ReasonCode:
@@ -146,11 +160,23 @@ def _subscribed(
             wanted.append((current, request))
     _suback(client, packet_id, tuple(codes))
     plain = [current for current, _ in wanted if current.group is None]  # none for shared: MQTT 5.0, 4.8.2
-    if plain:
-        retained.send(hub, session, plain, Routed(planned_before, result.position))
+    _send_retained(client, plain, _owed(session, granted), Routed(planned_before, result.position))
     for subscription, _ in granted:
         if subscription.group is not None:  # only what is new: a client may have thousands of others
             groups.take_up(hub, (subscription.group, subscription.filter))
+
+
+def _send_retained(
+    client: "ClientConnection", wanted: list[Subscription], owed: tuple[str, ...], routed: Routed
+) -> None:
+    """`owed` is what the store keeps in mind: more than is `wanted`, for now it is known what had existed."""
+    hub, session = client.hub, client.session
+    if wanted:
+        retained.send(hub, session, wanted, replace(routed, is_owed=bool(owed)))
+    sent = {subscription.filter for subscription in wanted}
+    for topic_filter in owed:
+        if topic_filter not in sent:
+            retained.settle(hub, session, topic_filter, routed.position)
 
 
 def _granted_positions(reasons: tuple[ReasonCode, ...]) -> list[int]:

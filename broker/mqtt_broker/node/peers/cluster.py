@@ -9,20 +9,25 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
+from mqtt_broker.node import readings
 from mqtt_broker.node.peers import feed, inbox
 from mqtt_broker.node.peers.barrier import Barrier, Peer
 from mqtt_broker.node.peers.handover import Handover
 from mqtt_broker.node.peers.keeper import LeaseKeeper
-from mqtt_broker.node.peers.port import Figures
+from mqtt_broker.node.peers.port import Figures, Runs
 from mqtt_broker.node.peers.posting import Posting
+from mqtt_broker.node.peers.runs import ReceivedRuns, run_head
 from mqtt_broker.routing.delivery import Receiver
 from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.cluster import (
+    FORMAT,
+    TELLS_MORE,
     Applied,
     Change,
     ClusterStore,
@@ -32,8 +37,8 @@ from mqtt_broker.store.cluster import (
     Evicted,
     FeedEntry,
     GroupBacklog,
+    Lease,
     NodeEntered,
-    NodeFacts,
     NodeLeft,
     PolicyWritten,
     Positions,
@@ -48,6 +53,7 @@ from mqtt_broker.store.ports import (
     Forward,
     Membership,
     Result,
+    RunForward,
     Snapshot,
     StoreError,
     StoreUnavailable,
@@ -56,8 +62,8 @@ from mqtt_broker.store.ports import (
 
 if TYPE_CHECKING:
     from mqtt_broker.node.client import ClientConnection
-    from mqtt_broker.node.hub import Hub
     from mqtt_broker.node.live import LiveSession
+    from mqtt_broker.node.serving import Serving
 
 log = logging.getLogger("mqtt_broker.cluster")
 
@@ -83,22 +89,28 @@ class Cluster:
 
     def __init__(
         self,
-        hub: "Hub",
+        serving: "Serving",
         store: ClusterStore,
         membership: Membership,
         settings: RedisSettings,
         stop: Call,
-        offer_policy: Callable[[bytes], Coroutine[Any, Any, None]],
+        offer_policy: Callable[[Sequence[bytes]], Coroutine[Any, Any, None]],
     ) -> None:
-        self._hub = hub
+        self._serving = serving
+        self._hub = hub = serving.hub
         self._store = store
         self._membership = membership
         self._stop = stop
         self._offer_policy = offer_policy
         self._barrier = Barrier(Peer(membership.token, membership.node))
-        self._keeper = LeaseKeeper(hub, store, membership, settings, self._facts, lambda: self.is_elder)
+        self._keeper = LeaseKeeper(
+            hub, store, membership, settings, self._facts, self._note_formats, lambda: self.is_elder
+        )
         self._handover = Handover()
         self._posting = Posting(store, membership, lambda count: hub.drop("overflow", count))
+        self._received_runs = ReceivedRuns(hub)
+        self._reading_runs: frozenset[Peer] = frozenset()
+        self.changes = 0
         self._positions = Positions(feed=0)
         self._reached: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._answers: list[Evicted | Applied] = []
@@ -128,6 +140,10 @@ class Cluster:
 
     async def announce(self) -> None:
         await self._keeper.announce()
+
+    async def finished(self) -> None:
+        while under_way := (*self._settling.values(), *self._orders):
+            await asyncio.wait(under_way)
 
     def in_force(self, result: Result, call: Call) -> None:
         position = result.position if isinstance(result, Done) else 0
@@ -199,6 +215,25 @@ class Cluster:
     def post(self, message: Message, receivers: Iterable[Receiver]) -> None:
         for forward in self._copies(receivers, lambda receiver, _: receiver.qos == 0):
             self._posting.add(Post(message, forward))
+
+    def runs(self, message: Message, receivers: Iterable[Receiver]) -> Runs | None:
+        receivers = tuple(receivers)
+        posts = self._copies(receivers, lambda receiver, _: receiver.qos == 0)
+        forwards = self.forwards(receivers)
+        if any(Peer(each.token, each.node) not in self._reading_runs for each in (*posts, *forwards)):
+            return None
+        return Runs(_runs_of(message, forwards), _runs_of(message, posts))
+
+    def post_runs(self, posts: Iterable[RunForward], payloads: Sequence[bytes]) -> None:
+        for each in posts:
+            self._posting.add_run(each, payloads)
+
+    def _note_formats(self, leases: Iterable[Lease]) -> None:
+        """Nodes of several versions meet: what one of them cannot read is not written to it [D12]."""
+        reading = frozenset(Peer(each.token, each.node) for each in leases if each.facts.format >= TELLS_MORE)
+        if reading != self._reading_runs:
+            self._reading_runs = reading
+            self.changes += 1
 
     def post_shared(self, message: Message, key: tuple[str, str], client_id: str, subscription: Subscription) -> None:
         session = self._hub.sessions.get(client_id)
@@ -274,7 +309,7 @@ class Cluster:
             ],
         }
 
-    def totals(self) -> Sequence[dict[str, float]]:
+    def totals(self) -> Sequence[Mapping[str, float]]:
         return [lease.facts.totals for lease in self._keeper.others]
 
     def figures(self) -> Figures:
@@ -313,7 +348,13 @@ class Cluster:
         ]
 
     async def leave(self) -> None:
-        """Everything owed is written: end the lease, so that nobody waits for this node. Never raises."""
+        """Everything owed is written: end the lease, so that nobody waits for this node. Never raises.
+
+        But while an earlier owner has not let go of what this node claimed: then the lease runs out by itself. Whoever
+        claims such a session next would find the name of this node on it, and wait for nobody.
+        """
+        if self._settling:
+            return
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(LEAVE_S_MAX):
                 await self._store.leave(self._membership)
@@ -329,7 +370,7 @@ class Cluster:
                 self._inbox_dropped = dropped
 
     def _facts(self) -> NodeFacts:
-        hub = self._hub
+        hub, serving = self._hub, self._serving
         return NodeFacts(
             applied=self._barrier.position,
             policy_revision=hub.revision,
@@ -337,6 +378,10 @@ class Cluster:
             is_draining=hub.draining,
             started_at=self._started_at,
             server_reference=hub.settings.server_reference,
+            format=FORMAT,
+            ready=serving.is_ready,
+            version=readings.release(),
+            certificates=serving.certificates(),
             totals=hub.sys_totals(),
         )
 
@@ -363,10 +408,11 @@ class Cluster:
         await self._apply(news.feed)
         for entry in news.inbox:
             for delivery in entry.deliveries:
-                inbox.deliver(self._hub, delivery)
-            self._hub.turns.spend(len(entry.deliveries))
+                self._hub.turns.spend(inbox.deliver(self._hub, self._received_runs, delivery))
             self._moved(inbox=entry.position)
             await self._hub.turns.share()
+        if news.inbox:
+            self._hub.flush()
         if news.is_all:
             self._believe()
         return bool(news.control or news.feed or news.inbox)
@@ -400,6 +446,7 @@ class Cluster:
 
     def _entered(self, peer: Peer, position: int) -> None:
         self._barrier.entered(peer, position)
+        self.changes += 1
         if peer != self._barrier.own:
             log.info("%s is there", peer.node, extra={"event": "node.peer_entered", "fields": {"other": peer.node}})
 
@@ -408,6 +455,7 @@ class Cluster:
             self._hub.fence("the feed says that this node has left")
             return
         self._barrier.left(peer)
+        self.changes += 1
         self._keeper.forget(peer.node, peer.token)
         self._note_progress()
         log.info("%s is gone", peer.node, extra={"event": "node.peer_left", "fields": {"other": peer.node}})
@@ -496,6 +544,7 @@ class Cluster:
         if client is not None:
             await self._last_word(client)
         await self._written()  # or what it published here would come behind what it publishes there
+        await self._written()  # and what the answers to that made this node write: that a will is not owed
         await self._settled(evict.client_id, evict.epoch)  # or it would be let go that an earlier owner still has
         node, token = evict.claimant
         while True:
@@ -547,3 +596,10 @@ class Cluster:
         document = await self._store.read_policy(-1 if newest is None else newest.revision)
         if document is not None:
             await self._offer_policy(document)
+
+
+def _runs_of(message: Message, forwards: Iterable[Forward]) -> tuple[RunForward, ...]:
+    return tuple(
+        RunForward(node=each.node, token=each.token, head=run_head(message, each.targets), receivers=len(each.targets))
+        for each in forwards
+    )

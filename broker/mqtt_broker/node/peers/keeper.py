@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
 from mqtt_broker.node.peers.lease import RENEW_S, Tenure, Watch
 from mqtt_broker.store.boottime import boottime
-from mqtt_broker.store.cluster import ClusterStore, Lease, NodeFacts
+from mqtt_broker.store.cluster import ClusterStore, Lease
 from mqtt_broker.store.ports import Membership, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ LOOK_S_MIN = 0.05  # at the end of a lease
 class LeaseKeeper:
     """One node's. `begin` once, then `keep`, `watch_end` and `look_after` as tasks for as long as the node lives.
 
-    `facts` are told with each renewal; `is_elder`: whether this node does what is to be done once for all.
+    `facts` are told with each renewal, and `note` is told what it brings; `is_elder`: whether this node does what is to
+    be done once for all.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class LeaseKeeper:
         membership: Membership,
         settings: RedisSettings,
         facts: Callable[[], NodeFacts],
+        note: Callable[[Iterable[Lease]], None],
         is_elder: Callable[[], bool],
     ) -> None:
         self._hub = hub
@@ -49,6 +52,7 @@ class LeaseKeeper:
         self._membership = membership
         self._outage_s_max = settings.outage_s_max
         self._facts = facts
+        self._note = note
         self._is_elder = is_elder
         self._tenure = Tenure(settings.lease_s)
         self._watch = Watch(settings.lease_s)
@@ -123,6 +127,7 @@ class LeaseKeeper:
     async def _renew(self) -> None:
         sent_at = boottime()
         self.leases = await self._store.renew(self._membership, self._facts())
+        self._note(self.leases)
         if self._store.connected != self._connected:
             self._connected = self._store.connected
             self._watch.interrupted()

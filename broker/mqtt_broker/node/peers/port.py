@@ -4,14 +4,14 @@ Knows the questions; does not know the store, streams or leases. A flow never as
 one thing: whether routes are changed by itself or by the feed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
 from mqtt_broker.routing.delivery import Receiver
 from mqtt_broker.session.message import Message
-from mqtt_broker.store.ports import Claimed, Forward, Result
+from mqtt_broker.store.ports import Claimed, Forward, Result, RunForward
 
 if TYPE_CHECKING:
     from mqtt_broker.node.live import LiveSession
@@ -34,8 +34,18 @@ class Figures(Struct, frozen=True, kw_only=True):
     barrier_wait_s: float = 0.0
 
 
+class Runs(Struct, frozen=True):
+    """One for each node, and of each kind: `forwards` must be there before the acknowledgement, `posts` are QoS 0."""
+
+    forwards: tuple[RunForward, ...] = ()
+    posts: tuple[RunForward, ...] = ()
+
+
+NO_RUNS = Runs()
+
+
 class Peers(Protocol):
-    """The other nodes. All methods but `settled` and `announce` return at once."""
+    """The other nodes. All methods but `settled`, `announce` and `finished` return at once."""
 
     @property
     def follow_feed(self) -> bool:
@@ -59,6 +69,10 @@ class Peers(Protocol):
 
     async def announce(self) -> None:
         """Tell the others now what they are told of this node now and then, and learn the same of them."""
+        ...
+
+    async def finished(self) -> None:
+        """Return when this node waits for no other's answer, and owes none."""
         ...
 
     def in_force(self, result: Result, call: Call, /) -> None:
@@ -100,6 +114,22 @@ class Peers(Protocol):
         """The same for one member of a shared subscription that is connected elsewhere."""
         ...
 
+    @property
+    def changes(self) -> int:
+        """Grows with whatever `runs` goes by, but for sessions and subscriptions."""
+        ...
+
+    def runs(self, message: Message, receivers: Iterable[Receiver], /) -> "Runs | None":
+        """How runs of this flow reach receivers elsewhere. None: one by one, for there is a node that reads no runs.
+
+        `message` is each message of the flow but for its payload, which is empty.
+        """
+        ...
+
+    def post_runs(self, posts: Iterable[RunForward], payloads: Sequence[bytes], /) -> None:
+        """Send QoS 0 copies of a run, as `post`. The payloads are all of one length."""
+        ...
+
     def nodes_of(self, client_ids: Iterable[str], /) -> tuple[str, ...]:
         """The other nodes that some of these clients are connected to."""
         ...
@@ -116,7 +146,7 @@ class Peers(Protocol):
         """For people: where this node stands among the others."""
         ...
 
-    def totals(self) -> Sequence[dict[str, float]]:
+    def totals(self) -> Sequence[Mapping[str, float]]:
         """The figures that the other nodes told of themselves last."""
         ...
 
@@ -132,9 +162,13 @@ class Alone:
     position = 0
     is_elder = True
     is_in_touch = True
+    changes = 0
 
     async def announce(self) -> None:
         """Nobody is there to be told."""
+
+    async def finished(self) -> None:
+        """Nobody is there to be waited for."""
 
     def in_force(self, _: Result, call: Call) -> None:
         call()
@@ -163,6 +197,12 @@ class Alone:
     def post_shared(self, message: Message, key: tuple[str, str], client_id: str, subscription: "Subscription") -> None:
         """Nobody is connected elsewhere."""
 
+    def runs(self, _message: Message, _receivers: Iterable[Receiver]) -> Runs | None:
+        return NO_RUNS
+
+    def post_runs(self, _posts: Iterable[RunForward], _payloads: Sequence[bytes]) -> None:
+        """Nobody is connected elsewhere."""
+
     def nodes_of(self, _: Iterable[str]) -> tuple[str, ...]:
         return ()
 
@@ -175,7 +215,7 @@ class Alone:
     def status(self) -> dict[str, Any]:
         return {}
 
-    def totals(self) -> Sequence[dict[str, float]]:
+    def totals(self) -> Sequence[Mapping[str, float]]:
         return ()
 
     def figures(self) -> Figures:

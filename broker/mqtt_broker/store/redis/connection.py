@@ -93,6 +93,11 @@ class Connection:
             self._result(loaded)
         return self._result(replies[0]), self._result(replies[1])
 
+    async def read(self, *command: Argument, timeout_s: float) -> Reply:
+        """One command whose answer is confirmed, as in `call`."""
+        (reply,) = await self._ask(command, confirms=True, timeout_s=timeout_s)
+        return self._result(reply)
+
     async def command(self, *command: Argument, timeout_s: float = CALL_S_MAX) -> Reply:
         """One command as it is. Errors as `call`."""
         (reply,) = await self._ask(command, timeout_s=timeout_s)

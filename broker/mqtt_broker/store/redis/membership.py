@@ -6,8 +6,9 @@ Knows the scripts that fence, and how a lease is written; does not know when a l
 import msgspec
 from msgspec import Struct
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.store_keys import StoreKeys
-from mqtt_broker.store.cluster import Lease, NodeFacts
+from mqtt_broker.store.cluster import Lease
 from mqtt_broker.store.ports import Membership, StoreUnavailable
 from mqtt_broker.store.redis.clock import Reading, StoreClock
 from mqtt_broker.store.redis.connection import Connection

@@ -39,6 +39,7 @@ from mqtt_broker.store.ports import (
     Release,
     Result,
     Return,
+    Settle,
     Stale,
     StoreFull,
     StoreUnavailable,
@@ -80,9 +81,13 @@ async def commit(
     number: int,
     operations: Sequence[Operation],
     inbox_bytes_max: int,
+    readers: Sequence[int] = (),
 ) -> tuple[Result, ...]:
-    """As ports.Store.commit. `given`: the time of all operations, or "" for the server's."""
-    arguments = encode_batch(membership, number, operations, inbox_bytes_max)
+    """As ports.Store.commit. `given`: the time of all operations, or "" for the server's.
+
+    `readers`: tokens of nodes that understand cluster.Overflowed.
+    """
+    arguments = encode_batch(membership, number, operations, inbox_bytes_max, readers)
     frees = all(isinstance(operation, FREEING) for operation in operations)
     try:
         reply = await link.call(DRAINING if frees else GROWING, (given, *arguments), writes=True)
@@ -118,12 +123,16 @@ class _Blobs:
 
 
 def encode_batch(
-    membership: Membership, number: int, operations: Sequence[Operation], inbox_bytes_max: int
+    membership: Membership,
+    number: int,
+    operations: Sequence[Operation],
+    inbox_bytes_max: int,
+    readers: Sequence[int] = (),
 ) -> list[bytes]:
     """ARGV of the commit script, from the second on."""
     blobs = _Blobs()
     items = [_ENCODERS[type(operation)](operation, blobs) for operation in operations]
-    batch = encode((membership.node, membership.token, number, inbox_bytes_max, items))
+    batch = encode((membership.node, membership.token, number, inbox_bytes_max, items, readers))
     return [batch, *blobs.all]
 
 
@@ -163,12 +172,21 @@ def _targets(targets: Iterable[Target], message: Message, size: int, blobs: _Blo
 
 
 def _accept_run(operation: AcceptRun, blobs: _Blobs) -> tuple[object, ...]:
-    message, payloads = operation.message, operation.payloads
+    message, payloads, targets = operation.message, operation.payloads, operation.targets
     length = len(payloads[0])
     size = message.size + length
-    before, after = around_payload(message, length)
-    parts = (blobs.header(before), blobs.add(b"".join(payloads)), blobs.header(after))
-    return (14, *parts, len(payloads), length, size, _targets(operation.targets, message, size, blobs))
+    before, after = around_payload(message, length) if targets else (b"", b"")  # of what is appended to a queue
+    return (
+        14,
+        blobs.header(before),
+        blobs.add(b"".join(payloads)),
+        blobs.header(after),
+        len(payloads),
+        length,
+        size,
+        _targets(targets, message, size, blobs),
+        [(each.node, each.token, blobs.header(each.head)) for each in operation.forwards],
+    )
 
 
 def _rest(operation: Accept, size: int, blobs: _Blobs) -> tuple[object, ...] | bool:
@@ -206,7 +224,7 @@ def _retained(operation: Accept, blobs: _Blobs) -> tuple[object, ...]:
     return (message.topic, front, False if message.expires_at is None else message.expires_at)
 
 
-def _by_epoch(number: int, *fields: str) -> Callable[[Any, _Blobs], tuple[object, ...]]:
+def _plainly(number: int, *fields: str) -> Callable[[Any, _Blobs], tuple[object, ...]]:
     """An operation whose fields go as they are."""
     return lambda operation, _: (number, *[getattr(operation, field) for field in fields])
 
@@ -219,7 +237,8 @@ def _subscribe(operation: Subscribe, blobs: _Blobs) -> tuple[object, ...]:
     items: list[str | int] = []
     for subscription in operation.subscriptions:
         items += (subscription.filter, subscription.group or "", blobs.add(encode(subscription)))
-    return (8, operation.client_id, operation.incarnation, _or_false(operation.epoch), items, int(operation.only_known))
+    whose = (operation.client_id, operation.incarnation, _or_false(operation.epoch))
+    return (8, *whose, items, int(operation.only_known), operation.owes)
 
 
 def _unsubscribe(operation: Unsubscribe, _: _Blobs) -> tuple[object, ...]:
@@ -263,12 +282,13 @@ _ENCODERS: dict[type, Callable[[Any, _Blobs], tuple[object, ...]]] = {
     Claim: _claim,
     Accept: _accept,
     AcceptRun: _accept_run,
-    Release: _by_epoch(3, "client_id", "epoch", "packet_id"),
-    MarkSent: _by_epoch(4, "client_id", "epoch", "sequence"),
-    Received: _by_epoch(5, "client_id", "epoch", "sequence"),
+    Release: _plainly(3, "client_id", "epoch", "packet_id"),
+    MarkSent: _plainly(4, "client_id", "epoch", "sequence"),
+    Received: _plainly(5, "client_id", "epoch", "sequence"),
     Acknowledge: _acknowledge,
-    Drop: _by_epoch(7, "client_id", "incarnation", "sequences"),
+    Drop: _plainly(7, "client_id", "incarnation", "sequences"),
     Subscribe: _subscribe,
+    Settle: _plainly(15, "client_id", "incarnation", "filter", "position"),
     Unsubscribe: _unsubscribe,
     Take: _take,
     Return: _return,
@@ -341,8 +361,9 @@ def _taken(item: list[Any]) -> Taken:
 
 def _claimed(node: str, operation: Claim, item: list[Any]) -> Claimed:
     _, incarnation, epoch, present, mark, queued, owner, token, previous_epoch, position, inbox_end, lapsed = item[:12]
-    inbound_at = 13 + item[12]
-    subscriptions, inbound = item[13:inbound_at], item[inbound_at:]
+    owed_at = 13 + item[12]
+    inbound_at = owed_at + 1 + 2 * item[owed_at]
+    subscriptions, owed, inbound = item[13:owed_at], item[owed_at + 1 : inbound_at], item[inbound_at:]
     record = SessionRecord(
         client_id=operation.client_id,
         incarnation=incarnation,
@@ -367,10 +388,18 @@ def _claimed(node: str, operation: Claim, item: list[Any]) -> Claimed:
         previous_epoch=previous_epoch,
         position=position,
         inbox_end=inbox_end,
+        owed=tuple([(name.decode(), int(at)) for name, at in zip(owed[::2], owed[1::2], strict=True)]),
     )
 
 
-_WORDS: dict[int, Result] = {-1: Done(), -2: Stale(), -3: Duplicate(), -4: ClaimRefused(), -5: Accepted()}
+_WORDS: dict[int, Result] = {
+    -1: Done(),
+    -2: Stale(),
+    -3: Duplicate(),
+    -4: ClaimRefused(),
+    -5: Accepted(),
+    -6: AcceptedRun(()),
+}
 _DECODERS: dict[int, Callable[[list[Any]], Result]] = {
     1: _accepted,
     2: _rejected,

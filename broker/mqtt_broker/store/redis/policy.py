@@ -1,14 +1,14 @@
-"""The policy as it lies in Redis: a pointer, and parts named by their content.
+"""The policy as it lies in Redis: a pointer, and parts named by their content, one for each line of the document.
 
 Knows how to fetch only what is new and to believe nothing but digests; does not know what a policy says. The pointer is
 written last, so whoever follows it finds all parts; one that was replaced meanwhile is followed anew.
 """
 
-import hashlib
 import logging
 
 from msgspec import Struct
 
+from mqtt_api.policy_lines import line_digest, parts_digest
 from mqtt_api.store_keys import StoreKeys
 from mqtt_broker.store.ports import StoreUnavailable
 from mqtt_broker.store.redis.connection import Connection
@@ -17,7 +17,7 @@ from mqtt_broker.store.redis.wire import Reply
 log = logging.getLogger("mqtt_broker.policy")
 
 ATTEMPTS_MAX = 3  # the parts of a revision stay until two more were written
-PARTS_PER_CALL_MAX = 16  # of at most 512 KiB each: one answer stays below 8 MiB
+PARTS_PER_CALL_MAX = 64  # of some 30 KiB each: one answer is 2 MiB, and 16 MiB at the very worst
 
 
 class _Pointer(Struct, frozen=True):
@@ -34,23 +34,25 @@ class PolicyReader:
         self._parts: dict[str, bytes] = {}
         self._complaint = ""
 
-    async def read(self, connection: Connection, known_revision: int) -> bytes | None:
-        """The document if its revision is above the one known. None: it is not, or not whole, which is logged."""
+    async def read(self, connection: Connection, known_revision: int) -> tuple[bytes, ...] | None:
+        """The document's lines if its revision is above the one known. None: it is not, or not whole, which is logged.
+
+        A line that the last document had too is the same object.
+        """
         problem = ""
         for _ in range(ATTEMPTS_MAX):
             pointer = await self._pointer(connection)
             if pointer is None or pointer.revision <= known_revision:
                 return None
+            if parts_digest(pointer.parts) != pointer.digest:
+                problem = f"revision {pointer.revision} does not have the digest {pointer.digest}"
+                continue
             try:
-                parts = {**self._kept(pointer), **await self._fetched(connection, pointer)}
+                self._parts = {**self._kept(pointer), **await self._fetched(connection, pointer)}
             except _IncompleteError as incomplete:
                 problem = str(incomplete)
                 continue
-            document = b"".join(parts[digest] for digest in pointer.parts)
-            if _digest(document) == pointer.digest:
-                self._parts = parts
-                return document
-            problem = f"revision {pointer.revision} does not have the digest {pointer.digest}"
+            return tuple(self._parts[digest] for digest in pointer.parts)
         self._complain(problem)
         return None
 
@@ -74,7 +76,7 @@ class PolicyReader:
             some = missing[start : start + PARTS_PER_CALL_MAX]
             values: Reply = await connection.command("MGET", *(self._keys.policy_part(digest) for digest in some))
             for digest, value in zip(some, values, strict=True):
-                if not isinstance(value, bytes) or _digest(value) != digest:
+                if not isinstance(value, bytes) or line_digest(value) != digest:
                     what = "is missing" if value is None else "is not what its digest says"
                     raise _IncompleteError(f"part {digest} of revision {pointer.revision} {what}")
                 fetched[digest] = value
@@ -89,7 +91,3 @@ class PolicyReader:
 
 class _IncompleteError(Exception):
     """The pointer names what is not there."""
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Self
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.store_keys import StoreKeys
-from mqtt_broker.store.cluster import Command, Lease, News, NodeFacts, Positions, Post
+from mqtt_broker.store.cluster import TELLS_MORE, Command, Lease, News, Positions, Post, PostRun
 from mqtt_broker.store.ports import (
     Due,
     Kept,
@@ -48,12 +49,14 @@ class RedisStore:
         self._clock = StoreClock(clock)
         self._standing = Standing(settings)
         self._policy = PolicyReader(self._keys)
+        self._readers: tuple[int, ...] = ()
         primary = Primary(settings)
 
         def connection() -> Connection:
             return Connection(primary, self._keys.data, self._standing.check, replicas)
 
         self._commits, self._reads, self._follow, self._lease = connection(), connection(), connection(), connection()
+        self._follower = streams.Follower(self._follow, self._keys, settings.inbox_bytes_max)
 
     @classmethod
     async def open(cls, settings: RedisSettings, clock: Callable[[], float] | None = None) -> Self:
@@ -123,6 +126,7 @@ class RedisStore:
     async def renew(self, membership: Membership, facts: NodeFacts) -> tuple[Lease, ...]:
         asked_at = self._clock.steady()
         renewed = await members.renew(self._lease, self._clock, membership, facts)
+        self._readers = tuple([lease.token for lease in renewed.leases if lease.facts.format >= TELLS_MORE])
         is_elder = membership.token == min((lease.token for lease in renewed.leases), default=membership.token)
         jump_s = self._clock.learn(renewed.store_time, asked_at, corrects=is_elder)
         if jump_s and await members.set_clock(self._lease, renewed.clock_offset, jump_s):
@@ -138,8 +142,15 @@ class RedisStore:
     # Writing and reading ---------------------------------------------------------------------------------------------
 
     async def commit(self, membership: Membership, number: int, operations: Sequence[Operation]) -> tuple[Result, ...]:
-        bytes_max = self._settings.inbox_bytes_max
-        results = await commits.commit(self._commits, self._clock.told, membership, number, operations, bytes_max)
+        results = await commits.commit(
+            self._commits,
+            self._clock.told,
+            membership,
+            number,
+            operations,
+            self._settings.inbox_bytes_max,
+            self._readers,
+        )
         self._standing.confirmed(number)
         return results
 
@@ -160,18 +171,18 @@ class RedisStore:
     async def due(self) -> Due:
         return await queries.due(self._commits, self._clock.told, self._standing.node)
 
-    async def read_policy(self, known_revision: int) -> bytes | None:
+    async def read_policy(self, known_revision: int) -> tuple[bytes, ...] | None:
         return await self._policy.read(self._reads, known_revision)
 
     # Among nodes -----------------------------------------------------------------------------------------------------
 
     async def follow(self, membership: Membership, positions: Positions, wait_s: float) -> News:
-        news = await streams.follow(self._follow, self._keys, membership, positions, wait_s)
+        news = await self._follower.follow(membership, positions, wait_s)
         if news.feed:
             self._standing.read_feed(news.feed[-1].position)
         return news
 
-    async def post(self, membership: Membership, posts: Sequence[Post]) -> None:
+    async def post(self, membership: Membership, posts: Sequence[Post | PostRun]) -> None:
         await streams.post(self._reads, self._clock.told, membership, posts, self._settings.inbox_bytes_max)
 
     async def command(self, membership: Membership, node: str, token: int, command: Command) -> None:

@@ -4,6 +4,8 @@ Knows how entries are laid out (the head of scripts/streams.lua) and what is for
 does with an entry. What is not understood stops the node: it was written by a newer version, or is not ours.
 """
 
+import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -24,14 +26,17 @@ from mqtt_broker.store.cluster import (
     FeedEntry,
     FeedLost,
     Forwarded,
+    ForwardedRun,
     GroupBacklog,
     InboxEntry,
     News,
     NodeEntered,
     NodeLeft,
+    Overflowed,
     PolicyWritten,
     Positions,
     Post,
+    PostRun,
     RetainedChanged,
     SessionEnded,
     SessionOwned,
@@ -48,6 +53,8 @@ from mqtt_broker.store.redis.wire import Argument, Reply
 
 ENTRIES_PER_ANSWER_MAX = 64  # of each stream; a batch is one entry, so that is thousands of messages
 POST_BYTES_PER_CALL_MAX = 4 * 1024 * 1024
+ACKNOWLEDGE_S = 0.05  # how long what was read may stay where it is
+ACKNOWLEDGED_PARTS = 64  # of an inbox's bound: that much of it may be taken by what was read
 SEQUENCE_BITS = 20  # of a control position: ids are milliseconds and a sequence within
 
 _LIBRARY = ("names", "streams", "nodes")
@@ -55,48 +62,88 @@ _ACKNOWLEDGE = script("acknowledge", *_LIBRARY, "acknowledge", flags="allow-oom"
 _POST = script("post", *_LIBRARY, "post")
 _COMMAND = script("command", *_LIBRARY, "command", flags="allow-oom")
 
+_RUN = struct.Struct(">III")
+
 _array: Callable[[bytes], list[Any]] = msgspec.msgpack.Decoder(list[Any]).decode
 _decode_forward = msgspec.msgpack.Decoder(Forward).decode
 
 # What a reply or an entry of another shape raises on its way through the decoders.
-_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration, msgspec.MsgspecError)
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    StopIteration,
+    struct.error,
+    msgspec.MsgspecError,
+)
 
 
 # Follow --------------------------------------------------------------------------------------------------------------
 
 
-async def follow(
-    connection: Connection, keys: StoreKeys, membership: Membership, positions: Positions, wait_s: float
-) -> News:
-    """One answer to three questions, as soon as one of them has any. The connection is busy meanwhile."""
-    own = (membership.node, membership.token)
-    names = (keys.feed, f"{keys.data}inbox:{own[0]}:{own[1]}", keys.control(*own))
-    behind = (f"{positions.feed}-0", f"{positions.inbox}-0", _control_id(positions.control))
-    block = ("BLOCK", max(1, int(wait_s * 1000))) if wait_s > 0 else ()  # 0 would be for ever
-    _, reply = await connection.call_and(
-        _ACKNOWLEDGE,
-        (*own, positions.inbox, _control_id(positions.control + 1)),
-        *("XREAD", "COUNT", ENTRIES_PER_ANSWER_MAX, *block, "STREAMS", *names, *behind),
-        timeout_s=wait_s + CALL_S_MAX,
+class Follower:
+    """Follows the streams of one node. `inbox_bytes_max` bounds its inbox."""
+
+    def __init__(self, connection: Connection, keys: StoreKeys, inbox_bytes_max: int) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._read_bytes_max = inbox_bytes_max // ACKNOWLEDGED_PARTS
+        self._membership: Membership | None = None
+        self._names = (b"", b"", b"")
+        self._acknowledged_at = float("-inf")
+        self._read_bytes = 0
+        self._has_orders = False
+
+    async def follow(self, membership: Membership, positions: Positions, wait_s: float) -> News:
+        """One answer to three questions, as soon as one of them has any. The connection is busy meanwhile."""
+        own = (membership.node, membership.token)
+        if membership is not self._membership:
+            self._membership, self._acknowledged_at = membership, float("-inf")
+            inbox = f"{self._keys.data}inbox:{own[0]}:{own[1]}"
+            self._names = (self._keys.feed.encode(), inbox.encode(), self._keys.control(*own).encode())
+        behind = (f"{positions.feed}-0", f"{positions.inbox}-0", _control_id(positions.control))
+        block = ("BLOCK", max(1, int(wait_s * 1000))) if wait_s > 0 else ()  # 0 would be for ever
+        question = ("XREAD", "COUNT", ENTRIES_PER_ANSWER_MAX, *block, "STREAMS", *self._names, *behind)
+        timeout_s = wait_s + CALL_S_MAX
+        if self._must_acknowledge():
+            args = (*own, positions.inbox, _control_id(positions.control + 1))
+            _, reply = await self._connection.call_and(_ACKNOWLEDGE, args, *question, timeout_s=timeout_s)
+        else:
+            reply = await self._connection.read(*question, timeout_s=timeout_s)
+        news = self._told(reply)
+        if news.feed and news.feed[0].position != positions.feed + 1:
+            raise FeedLost(f"the feed begins at {news.feed[0].position}, this node knows it up to {positions.feed}")
+        return news
+
+    def _must_acknowledge(self) -> bool:
+        """Not each time: to say what was read costs as much as to ask what came."""
+        now = time.monotonic()
+        is_early = now - self._acknowledged_at < ACKNOWLEDGE_S
+        if is_early and self._read_bytes <= self._read_bytes_max and not self._has_orders:
+            return False
+        self._acknowledged_at, self._read_bytes, self._has_orders = now, 0, False
+        return True
+
+    def _told(self, reply: Reply) -> News:
+        try:
+            streams = dict(reply or ())
+            feed, inbox, control = (streams.get(name, ()) for name in self._names)
+            self._read_bytes += sum(len(fields[-1]) for _, fields in inbox)
+            self._has_orders |= bool(control)
+            return _news(feed, inbox, control)
+        except _MALFORMED as problem:
+            raise StoreMismatch(f"the store tells what this version does not understand: {problem!r}") from problem
+
+
+def _news(feed: list[Any], inbox: list[Any], control: list[Any]) -> News:
+    return News(
+        feed=tuple([_feed_entry(id_, fields) for id_, fields in feed]),
+        inbox=tuple([_inbox_entry(id_, fields) for id_, fields in inbox]),
+        control=tuple([_control_entry(id_, fields) for id_, fields in control]),
+        is_all=max(len(feed), len(inbox), len(control)) < ENTRIES_PER_ANSWER_MAX,
     )
-    news = _news(names, reply)
-    if news.feed and news.feed[0].position != positions.feed + 1:
-        raise FeedLost(f"the feed begins at {news.feed[0].position}, this node knows it up to {positions.feed}")
-    return news
-
-
-def _news(names: tuple[str, str, str], reply: Reply) -> News:
-    try:
-        streams = {name.decode(): entries for name, entries in reply or ()}
-        feed, inbox, control = (streams.get(name, ()) for name in names)
-        return News(
-            feed=tuple(_feed_entry(id_, fields) for id_, fields in feed),
-            inbox=tuple(_inbox_entry(id_, fields) for id_, fields in inbox),
-            control=tuple(_control_entry(id_, fields) for id_, fields in control),
-            is_all=max(len(feed), len(inbox), len(control)) < ENTRIES_PER_ANSWER_MAX,
-        )
-    except _MALFORMED as problem:
-        raise StoreMismatch(f"the store tells what this version does not understand: {problem!r}") from problem
 
 
 class _Frames:
@@ -226,15 +273,29 @@ def _deliveries(frames: _Frames) -> Iterator[Delivery]:
             yield Forwarded(message, _forward(frames))
             while frames.follows(b"f"):  # the same message for more of them
                 yield Forwarded(message, _forward(frames))
+        elif kind == b"r":
+            yield _forwarded_run(payload)
         elif kind == b"s":
             client_id, incarnation, sequence = _array(payload)
             entry = decode_entry(sequence, frames.take(b"e")) if frames.follows(b"e") else None
             yield Stored(client_id, incarnation, sequence, entry)
+        elif kind == b"v":
+            client_id, incarnation, *sequences = _array(payload)
+            yield Overflowed(client_id, incarnation, tuple(sequences))
         elif kind == b"b":
             group, filter_, turns = _array(payload)
             yield Backlog(group, filter_, turns)
         else:
             raise ValueError(f"an inbox item of kind {kind!r}")
+
+
+def _forwarded_run(payload: bytes) -> ForwardedRun:
+    head_bytes, length, count = _RUN.unpack_from(payload)
+    start = _RUN.size + head_bytes
+    if start + count * length != len(payload):
+        raise ValueError("a run is cut short")
+    payloads = [payload[at : at + length] for at in range(start, len(payload), length)] if length else [b""] * count
+    return ForwardedRun(payload[_RUN.size : start], payloads)
 
 
 def _forward(frames: _Frames) -> Forward:
@@ -304,7 +365,7 @@ def _control_id(position: int) -> str:
 
 
 async def post(
-    connection: Connection, told: str, membership: Membership, posts: Sequence[Post], inbox_bytes_max: int
+    connection: Connection, told: str, membership: Membership, posts: Sequence[Post | PostRun], inbox_bytes_max: int
 ) -> None:
     """Append to inboxes; `inbox_bytes_max` bounds each, and counts for whoever is over it there.
 
@@ -313,14 +374,21 @@ async def post(
     head: tuple[Argument, ...] = (told, membership.node, membership.token, inbox_bytes_max)
     args, size = list(head), 0
     for one in posts:
-        message, forward = body(one.message), encode(one.forward)
-        if size and size + len(message) + len(forward) > POST_BYTES_PER_CALL_MAX:
+        first, second, count = _posted(one)
+        if size and size + len(first) + len(second) > POST_BYTES_PER_CALL_MAX:
             await _post(connection, args)
             args, size = list(head), 0
-        args += (one.forward.node, one.forward.token, message, forward)
-        size += len(message) + len(forward)
+        args += (one.forward.node, one.forward.token, first, second, count)
+        size += len(first) + len(second)
     if size:
         await _post(connection, args)
+
+
+def _posted(one: Post | PostRun) -> tuple[bytes, bytes, int]:
+    """Body and forward of a message, and 0; or head and payloads of a run, and how many they are."""
+    if isinstance(one, Post):
+        return body(one.message), encode(one.forward), 0
+    return one.forward.head, b"".join(one.payloads), len(one.payloads)
 
 
 async def _post(connection: Connection, args: list[Argument]) -> None:

@@ -30,8 +30,10 @@ class Wire(asyncio.Protocol):
         self.address = address
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
         self._waiting: deque[_Waiting] = deque()
+        self._watching: asyncio.TimerHandle | None = None
         self._lost = ""
 
     @property
@@ -47,21 +49,36 @@ class Wire(asyncio.Protocol):
         """
         if self._transport is None or self._lost:
             raise StoreUnavailable(self._lost or f"{self.address}: not connected")
-        waiting = _Waiting(len(commands))
+        waiting = _Waiting(len(commands), self._loop, timeout_s)
         self._waiting.append(waiting)
-        self._transport.writelines([_packed(command) for command in commands])
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await waiting.done
-        except TimeoutError:
-            self.abort(f"{self.address}: no answer within {timeout_s:g} s")
-            raise StoreUnavailable(self._lost) from None
+        if self._watching is None:
+            self._watching = self._loop.call_at(waiting.ends_at, self._watch)
+        elif waiting.ends_at < self._watching.when():
+            self._watching.cancel()
+            self._watching = self._loop.call_at(waiting.ends_at, self._watch)
+        if len(commands) == 1:
+            self._transport.write(_packed(commands[0]))
+        else:
+            self._transport.writelines([_packed(command) for command in commands])
+        return await waiting.done
+
+    def _watch(self) -> None:
+        """One timer for all calls: most end long before, and one for each would cost more than the call's bytes."""
+        self._watching = None
+        now = self._loop.time()
+        late = next((waiting for waiting in self._waiting if waiting.ends_at <= now), None)
+        if late is not None:
+            self.abort(f"{self.address}: no answer within {late.timeout_s:g} s")
+        elif self._waiting:
+            self._watching = self._loop.call_at(min(waiting.ends_at for waiting in self._waiting), self._watch)
 
     def abort(self, reason: str) -> None:
         """Break the connection now; everybody who waits is told the reason. Idempotent."""
         if self._lost:
             return
         self._lost = reason
+        if self._watching is not None:
+            self._watching.cancel()
         if self._transport is not None:
             self._transport.abort()
         for waiting in self._waiting:
@@ -107,10 +124,12 @@ def _packed(command: Command) -> bytes:
 class _Waiting:
     """One caller, and how many replies it still waits for."""
 
-    __slots__ = ("_count", "_replies", "done")
+    __slots__ = ("_count", "_replies", "done", "ends_at", "timeout_s")
 
-    def __init__(self, count: int) -> None:
-        self.done: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
+    def __init__(self, count: int, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+        self.done: asyncio.Future[list[Reply]] = loop.create_future()
+        self.timeout_s = timeout_s
+        self.ends_at = loop.time() + timeout_s
         self._count = count
         self._replies: list[Reply] = []
 

@@ -18,7 +18,9 @@ RULE = Rule(
     qos=(0, 1),
     retain=Retained.NOT_RETAINED,
 )
-POLICY = Policy(revision=1, rules=(RULE,), principals={"pump-7": Principal(username="pump-7", rules=(0,))})
+PERMISSIONS = {RULE.permission: (RULE,)}
+PUMP = Principal(username="pump-7", permissions=(RULE.permission,))
+POLICY = Policy(revision=1, permissions=PERMISSIONS, principals={"pump-7": PUMP})
 
 
 def facts(client_id: str = "pump-7", username: str = "pump-7") -> Facts:
@@ -137,8 +139,8 @@ def fleet(*topics: str) -> Policy:
     rules = tuple(
         Rule(permission="p", name="r", effect=Effect.ALLOW, activity=Activity.ALL, topics=(t,)) for t in topics
     )
-    members = {name: Principal(username=name, rules=tuple(range(len(topics)))) for name in ("a", "b", "c")}
-    return Policy(rules=rules, principals=members)
+    members = {name: Principal(username=name, permissions=("p",)) for name in ("a", "b", "c")}
+    return Policy(permissions={"p": rules}, principals=members)
 
 
 def test_clients_of_the_same_rules_share_what_does_not_depend_on_them() -> None:
@@ -157,6 +159,7 @@ def test_clients_whose_rules_have_no_placeholders_share_their_rights() -> None:
     assert cache.rules_resolved == 2
 
 
-def test_a_rule_that_is_named_twice_counts_once() -> None:
-    twice = Policy(rules=(RULE,), principals={"pump-7": Principal(username="pump-7", rules=(0, 0))})
+def test_a_permission_that_is_named_twice_counts_once() -> None:
+    pump = Principal(username="pump-7", permissions=PUMP.permissions * 2)
+    twice = Policy(permissions=PERMISSIONS, principals={"pump-7": pump})
     assert len(Resolver(twice).resolve(facts()).walk_publish("t", 0, retain=False)) == 1

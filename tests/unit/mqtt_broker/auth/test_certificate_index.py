@@ -1,6 +1,8 @@
 """Which principals a certificate proves."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from mqtt_api.policy import CertificateMatch, Policy, Principal
@@ -80,3 +82,29 @@ def test_a_revoked_serial_is_recognised_however_it_is_written() -> None:
 def test_a_revoked_serial_that_is_none_is_an_error_not_a_no() -> None:
     with pytest.raises(ValueError, match="serial number"):
         is_revoked(CertificateMatch(common_name="pump-7", revoked_serials=("serial of pump 7",)), PUMP)
+
+
+MATCHES = st.builds(
+    CertificateMatch,
+    issuer=st.none() | st.sampled_from(["CN=ca", "CN=other"]),
+    common_name=st.none() | st.sampled_from(["a", "b"]),
+    san_dns=st.none() | st.sampled_from(["a", "b"]),
+)
+FLEETS = st.dictionaries(st.sampled_from("xyz"), st.lists(MATCHES, max_size=2).map(tuple), max_size=3)
+
+
+@given(st.lists(FLEETS, min_size=1, max_size=5), st.sampled_from(["a", "b"]), st.sampled_from(["CN=ca", "CN=other"]))
+def test_an_index_that_follows_answers_as_one_made_anew(
+    fleets: list[dict[str, tuple[CertificateMatch, ...]]], name: str, issuer: str
+) -> None:
+    index, known = CertificateIndex(Policy()), dict[tuple[str, tuple[CertificateMatch, ...]], Principal]()
+    shown = replace(PUMP, common_name=name, san_dns=(name,), issuer=issuer)
+    for fleet in fleets:
+        principals = {
+            username: known.setdefault((username, matches), Principal(username=username, certificates=matches))
+            for username, matches in fleet.items()
+        }
+        policy = Policy(principals=principals)
+        index.follow(policy)
+        expected = CertificateIndex(policy).proofs(shown)
+        assert sorted(index.proofs(shown), key=repr) == sorted(expected, key=repr)

@@ -25,3 +25,12 @@ def test_of_the_verifiers_of_a_password_one_is_enough() -> None:
     credential = Credential(had_object=True, verifiers=("a", "b"))
     assert still_proves(credential, Principal(username="pump", passwords=("b", "c")))
     assert not still_proves(credential, Principal(username="pump", passwords=("c",)))
+
+
+def test_a_password_that_was_replaced_in_time_sends_nobody_away() -> None:
+    by_password = Credential(had_object=True, verifiers=("old", "older"))
+    assert still_proves(by_password, Principal(username="pump", passwords=("new",), retired=("old",)))
+    assert not still_proves(by_password, Principal(username="pump", passwords=("new",), retired=("ancient",)))
+    by_scram = Credential(had_object=True, scram=OLD)
+    assert still_proves(by_scram, Principal(username="pump", scram=(NEW,), retired=(OLD,)))
+    assert not still_proves(by_scram, Principal(username="pump", scram=(NEW,), retired=("old",)))

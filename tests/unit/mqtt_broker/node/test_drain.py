@@ -2,7 +2,16 @@
 
 import pytest
 
-from mqtt_broker.node.drain import REBALANCE_S, REBALANCE_S_MAX, Patience, surplus
+from mqtt_broker.node.drain import (
+    LEAVE_S,
+    REBALANCE_S,
+    REBALANCE_S_MAX,
+    STEP_S,
+    Patience,
+    last_writes_s,
+    paced_s,
+    surplus,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +47,12 @@ def test_attempts_that_do_not_help_become_rare() -> None:
 
 def test_nodes_do_not_all_look_at_one_moment() -> None:
     assert Patience(lambda: 0.5).next_s(0) == 1.5 * REBALANCE_S
+
+
+@pytest.mark.parametrize("grace_s", [3, 5, 15, 60, 600])
+def test_sending_away_and_last_writes_fit_into_the_grace(grace_s: int) -> None:
+    assert paced_s(grace_s) + last_writes_s(grace_s) + LEAVE_S <= grace_s + STEP_S
+
+
+def test_a_longer_grace_is_for_the_clients() -> None:
+    assert (paced_s(15), paced_s(100)) == (8.0, 93.0)

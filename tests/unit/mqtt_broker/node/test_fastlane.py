@@ -778,9 +778,9 @@ def test_what_would_wait_behind_a_subscribe_takes_the_slow_road(make: Make, what
     flow = next(iter(client._lane._flows_qos1.values())).stored  # type: ignore[union-attr]
     assert flow is not None
     setattr(client, what, 1)
-    assert flow.messages_max(client) == 0
+    assert flow.messages_max(client, 1) == 0
     setattr(client, what, 0)
-    assert flow.messages_max(client) > 0
+    assert flow.messages_max(client, 1) > 0
     assert pair.roads.carried == before
 
 

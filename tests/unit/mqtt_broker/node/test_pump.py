@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from mqtt_broker.node import pump as pump_module
@@ -21,10 +22,12 @@ from mqtt_broker.store.ports import (
     Membership,
     Operation,
     Result,
+    RunForward,
     StoreFull,
     StoreMismatch,
     StoreUnavailable,
     Subscribe,
+    Target,
 )
 
 ME = Membership(node="n0", token=1)
@@ -111,9 +114,24 @@ async def test_of_a_run_each_message_counts_for_the_bound_of_a_batch(monkeypatch
     store = ScriptedStore()
     pump = make(store)
     for size in (3, 1, 2, 9, 1):
-        pump.submit(AcceptRun(message=Message(topic="t", payload=b"", qos=1), payloads=(b"",) * size, targets=()))
+        pump.submit(run_of(size, Target(client_id="c", incarnation=1, qos=1)))
     await pump.idle()
     assert [len(operations) for _, operations in store.batches] == [2, 1, 1, 1]
+
+
+async def test_what_a_run_forwards_is_one_append_for_each_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "OPERATIONS_PER_BATCH_MAX", 5)
+    store = ScriptedStore()
+    pump = make(store)
+    forward = RunForward(node="b", token=2, head=b"", receivers=3)
+    for _ in range(7):
+        pump.submit(msgspec.structs.replace(run_of(500), forwards=(forward,)))
+    await pump.idle()
+    assert [len(operations) for _, operations in store.batches] == [5, 2]
+
+
+def run_of(size: int, *targets: Target) -> AcceptRun:
+    return AcceptRun(message=Message(topic="t", payload=b"", qos=1), payloads=(b"",) * size, targets=targets)
 
 
 async def test_others_have_a_turn_between_the_callbacks_of_long_runs() -> None:
@@ -128,9 +146,8 @@ async def test_others_have_a_turn_between_the_callbacks_of_long_runs() -> None:
 
     turns: list[int] = []
     pump = make(ScriptedStore())
-    run = AcceptRun(message=Message(topic="t", payload=b"", qos=1), payloads=(b"",) * 500, targets=())
     for _ in range(3):
-        pump.submit(run, lambda _: turns.append(turn))
+        pump.submit(run_of(500), lambda _: turns.append(turn))
     tick()
     await pump.idle()
     assert turns[0] == turns[1] < turns[2]

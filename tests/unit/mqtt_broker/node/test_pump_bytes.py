@@ -5,7 +5,7 @@ import pytest
 from mqtt_broker.node import pump as pumps
 from mqtt_broker.node.pump import CommitPump
 from mqtt_broker.session.message import Message
-from mqtt_broker.store.ports import Accept, AcceptRun, Membership, Operation, Target
+from mqtt_broker.store.ports import Accept, AcceptRun, Membership, Operation, RunForward, Target
 from unit.mqtt_broker.node.test_pump import ScriptedStore
 
 ME = Membership(node="n0", token=1)
@@ -48,5 +48,9 @@ async def test_a_message_that_is_larger_than_a_call_should_be_goes_alone() -> No
 
 async def test_runs_count_all_their_payloads() -> None:
     payloads = (bytes(pumps.BYTES_PER_BATCH_MAX // 4),) * 3
-    run = AcceptRun(message=message(b""), payloads=payloads, targets=())
+    target = Target(client_id="c", incarnation=1, qos=1)
+    run = AcceptRun(message=message(b""), payloads=payloads, targets=(target,))
+    assert await batches(run, run) == [1, 1]
+    forward = RunForward(node="b", token=2, head=b"", receivers=1)
+    run = AcceptRun(message=message(b""), payloads=payloads, targets=(), forwards=(forward,))
     assert await batches(run, run) == [1, 1]

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from mqtt_broker.node import accepting, spread
+from mqtt_broker.node import accepting, pump, spread, storedlane
 from mqtt_broker.node import hub as hubs
 from mqtt_broker.routing.delivery import Plan
 from mqtt_broker.session.message import Message
+from mqtt_broker.store.ports import Accept, AcceptRun, Operation
 from mqtt_broker.wire import packets as wire
 from support.conversation import join, publish, received, subscribe, tell
 from support.inprocess import InProcessClient, InProcessNode
@@ -48,6 +49,70 @@ def test_every_receiver_gets_each_message_once_and_in_order(node: InProcessNode,
         assert received(node, client) == [b"1", b"2", b"3", b"4", b"5"]
     answers = [packet.packet_id for packet in node.output(publisher) if isinstance(packet, wire.PubAck | wire.PubRec)]
     assert answers == ([1, 2, 3, 4, 5] if qos else [])
+
+
+@pytest.fixture
+def small_store(monkeypatch: pytest.MonkeyPatch) -> int:
+    """As if one call of the store might bring so many bytes, and any number of receivers were few."""
+    for module in (hubs, spread, storedlane):
+        monkeypatch.setattr(module, "STORED_BYTES_AT_ONCE_MAX", 1_000)
+    monkeypatch.setattr(hubs, "RECEIVERS_AT_ONCE_MAX", 1_000)
+    monkeypatch.setattr(spread, "RECEIVERS_PER_PART", 1_000)
+    return 1_000
+
+
+@pytest.fixture
+def weights(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Of each operation with messages that goes to the store: how many copies, and how many bytes in all of them."""
+    seen: list[tuple[int, int]] = []
+    submit = pump.CommitPump.submit
+
+    def noted(self: pump.CommitPump, operation: Operation, *more: Any) -> None:
+        if isinstance(operation, Accept | AcceptRun):
+            seen.append(pump._weight(operation))
+        submit(self, operation, *more)
+
+    monkeypatch.setattr(pump.CommitPump, "submit", noted)
+    return seen
+
+
+@pytest.mark.parametrize(("payload_bytes", "parts"), [(30, 1), (40, 1), (41, 2), (300, 9), (1_000, 25), (5_000, 25)])
+def test_a_large_message_is_written_in_parts_of_so_many_bytes(
+    node: InProcessNode, small_store: int, weights: list[tuple[int, int]], payload_bytes: int, parts: int
+) -> None:
+    """While the store takes a part it does nothing else; between two of them others have their turn."""
+    clients = crowd(node, "t", lasts_s=60)
+    publisher = join(node, "p")
+    payload = b"x" * payload_bytes
+    tell(node, publisher, publish("t", payload))
+    assert [received(node, client) for client in clients] == [[payload]] * RECEIVERS
+    assert len(weights) == parts
+    assert sum(copies for copies, _ in weights) == RECEIVERS
+    assert all(size <= max(small_store, payload_bytes) for _, size in weights)
+
+
+def test_a_large_message_for_clients_whose_copies_lie_in_memory_goes_at_once(
+    node: InProcessNode, small_store: int, weights: list[tuple[int, int]]
+) -> None:
+    clients = crowd(node, "t")
+    publisher = join(node, "p")
+    tell(node, publisher, publish("t", b"x" * small_store))
+    assert [received(node, client) for client in clients] == [[b"x" * small_store]] * RECEIVERS
+    assert weights == []
+
+
+@pytest.mark.parametrize("payload_bytes", [30, 300])
+def test_a_stream_of_large_messages_keeps_its_order_and_the_bound(
+    node: InProcessNode, small_store: int, weights: list[tuple[int, int]], payload_bytes: int
+) -> None:
+    clients = crowd(node, "t", lasts_s=60)
+    publisher = join(node, "p")
+    sent = [(b"%d" % number).ljust(payload_bytes, b".") for number in range(1, 13)]
+    packets = [publish("t", payload, packet_id=number) for number, payload in enumerate(sent, 1)]
+    for start in (0, 6):
+        tell(node, publisher, b"".join(packets[start : start + 6]))
+    assert [received(node, client) for client in clients] == [sent] * RECEIVERS
+    assert all(size <= small_store for _, size in weights)
 
 
 def test_overlapping_subscriptions_get_one_copy(node: InProcessNode) -> None:

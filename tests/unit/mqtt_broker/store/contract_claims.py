@@ -56,6 +56,17 @@ class ClaimsContract(Joined):
         assert result.record.subscriptions == (kept,)
         assert (result.record.sent_up_to, result.record.inbound_qos2) == (1, (7,))
 
+    async def test_the_epoch_tells_whether_a_session_was_ever_resumed(self, node: Node) -> None:
+        """One that was has a queue, whatever its expiry is now: a node that only reads its record knows by this."""
+        first = await node.claim()
+        assert (first.epoch, first.has_queue) == (first.incarnation + 1, True)
+        resumed = await node.claim(expiry_interval_s=0)
+        assert resumed.incarnation == first.incarnation
+        assert (resumed.is_persistent, resumed.has_queue) == (False, True)
+        assert (await node.record()).has_queue
+        again = await node.claim(clean_start=True, expiry_interval_s=0)
+        assert (again.epoch, again.has_queue) == (again.incarnation + 1, False)
+
     async def test_the_mark_that_a_claim_gives_is_not_ahead_of_what_there_is(self, node: Node) -> None:
         """[MQTT-3.3.1-1] Written ahead of a window: what is appended after the claim was not sent yet."""
         record = await node.claim()

@@ -4,6 +4,7 @@ import pytest
 
 from mqtt_broker.session.session import NEVER_S, Subscription
 from mqtt_broker.store.ports import (
+    LAPSED_WILL_S,
     Accept,
     Accepted,
     Claimed,
@@ -12,6 +13,7 @@ from mqtt_broker.store.ports import (
     End,
     Stale,
     Target,
+    lapsed_will_of,
 )
 from mqtt_broker.wire.packets import Properties, Will
 from unit.mqtt_broker.store.harness import (
@@ -184,6 +186,49 @@ class EndingsContract(Joined):
         result = await node.do(claim(clean_start=clean_start))
         assert isinstance(result, Claimed)
         assert result.lapsed_will == (will if owed else None)
+
+    async def test_a_will_that_a_claim_makes_owed_is_due_if_whoever_claimed_does_not_publish_it(
+        self, node: Node, world: World
+    ) -> None:
+        """[MQTT-3.1.2-8] As a record of its own, which the new session, its will and its end leave alone."""
+        first = await node.claim(will=WILL)
+        result = await node.do(claim(clean_start=True, will=None))
+        assert isinstance(result, Claimed)
+        assert (result.lapsed_will, result.previous_epoch) == (WILL, first.epoch)
+        await node.do(end(result.record))
+        assert [record.client_id for record in (await node.store.load()).sessions] == []
+        due = await node.store.due()
+        assert (due.wills, due.next_at) == ((), node.store.now() + LAPSED_WILL_S)
+        world.clock.time += LAPSED_WILL_S
+        (due_will,) = (await node.store.due()).wills
+        name, number = lapsed_will_of("a", first.epoch)
+        record = due_will.record
+        assert (record.client_id, record.incarnation, record.will, record.facts) == (name, number, WILL, first.facts)
+        fire = Accept(message=message(), fires_will_of=(name, number))
+        assert await node.commit(fire, fire) == (Accepted(()), Duplicate())
+        assert (await node.store.due()).wills == ()
+
+    async def test_a_will_that_is_owed_is_published_once_by_whoever_claimed(self, node: Node, world: World) -> None:
+        receiver = await node.claim("b")
+        for _ in range(2):
+            await node.claim(will=WILL)
+            result = await node.do(claim())
+            assert isinstance(result, Claimed)
+            fire = Accept(
+                message=message(),
+                targets=(to(receiver),),
+                fires_will_of=lapsed_will_of("a", result.previous_epoch),
+            )
+            assert [type(each) for each in await node.commit(fire, fire)] == [Accepted, Duplicate]
+        world.clock.time += LAPSED_WILL_S
+        assert (await node.store.due()).wills == ()
+        assert len(await node.queue(receiver)) == 2
+
+    async def test_a_claim_that_owes_no_will_leaves_none_behind(self, node: Node, world: World) -> None:
+        await node.claim()
+        await node.claim(will=WILL)
+        world.clock.time += LAPSED_WILL_S
+        assert (await node.store.due()).wills == ()
 
     async def test_a_node_that_joins_again_lets_go_of_what_it_owned(self, node: Node, world: World) -> None:
         slow = Will("state/p", b"gone", 1, retain=False, properties=Properties(will_delay_interval=30))

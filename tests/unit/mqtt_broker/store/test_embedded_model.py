@@ -163,7 +163,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(name=clients, count=st.integers(1, 6), marks=st.booleans())
     def publish_run(self, name: str, count: int, marks: bool) -> None:
         model = self.models[name]
-        payloads = tuple([b"%d" % (self.published + number) for number in range(count)])
+        payloads = tuple([b"%06d" % (self.published + number) for number in range(count)])
         self.published += count
         target = to(model.record, 1, marks_epoch=model.record.epoch if marks else 0)
         result = self.do(AcceptRun(message=message(b"", 2), payloads=payloads, targets=(target,)))

@@ -28,11 +28,32 @@ local function accept()
     end
   end
 
-  -- What was too much for an inbox one by one: after everything else.
+  -- Tell that node that entries had to go which it may have in memory: those of `evicted` from index `from` on.
+  local function tell_gone(session, evicted, from)
+    local head = session.head
+    if #evicted < from or not session.client_id or head[OWNER] == '' or head[TOKEN] == my_token or not tells_evicted[head[TOKEN]] then
+      return
+    end
+    local box = mailbox(head[OWNER])
+    if not box or box.token ~= head[TOKEN] then
+      return
+    end
+    box.gone = box.gone or {}
+    local notice = box.gone[session.client_id] or { session.client_id, head[ID] }
+    for i = from, #evicted, 2 do
+      notice[#notice + 1] = evicted[i + 1]
+    end
+    box.gone[session.client_id] = notice
+  end
+
+  -- What was too much for an inbox one by one, and what is gone again: after everything else.
   finishers[1] = function()
     for _, box in pairs(mail) do
       for _, notice in pairs(box and box.late or {}) do
         put_in(box, 's', pack(notice))
+      end
+      for _, notice in pairs(box and box.gone or {}) do
+        put_in(box, 'v', pack(notice))
       end
     end
   end
@@ -248,9 +269,11 @@ local function accept()
   local function store(receivers, body, size, evicted)
     local value, header
     for _, receiver in ipairs(receivers) do
+      local from = #evicted + 1
       if receiver.place then
         -- an earlier part brought it here
       elseif make_room(receiver, size, evicted) then
+        tell_gone(receiver.queue, evicted, from)
         if receiver.header ~= header then
           header = receiver.header
           value = ARGV[header] .. body
@@ -376,7 +399,9 @@ local function accept()
   local function store_next(index, receivers, body, size, evicted)
     local gone = {}
     for _, receiver in ipairs(receivers) do
+      local from = #gone + 1
       if make_room(receiver, size, gone) then
+        tell_gone(receiver.queue, gone, from)
         local place = put(receiver, size, ARGV[receiver.header] .. body)
         receiver.first, receiver.count = receiver.first or place, (receiver.count or 0) + 1
       end
@@ -388,6 +413,9 @@ local function accept()
   end
 
   local function accepted_run(slots, evicted, refused)
+    if #slots == 0 then
+      return ACCEPTED_RUN_NOWHERE
+    end
     local stale = stale_names(slots)
     local result = { ACCEPTED_RUN, refused, #slots, #stale }
     for _, receiver in ipairs(slots) do
@@ -398,19 +426,23 @@ local function accept()
   end
 
   -- { 14, blobs of what stands before each payload, of all payloads, of what stands after each, how many there are, how
-  -- long each is, size of each message, targets as above }
+  -- long each is, size of each message, targets as above, { { node, token, blob of the head }, ... } }
   handlers[14] = function(op)
     local before, payloads, after, count, length, size = ARGV[op[2]], ARGV[op[3]], ARGV[op[4]], op[5], op[6], op[7]
     local receivers, slots = receivers_of(op[8], {}, false)
-    local evicted = {}
-    for index = 0, count - 1 do
-      if first_full(receivers, size) then
-        return accepted_run(slots, evicted, count - index)
-      end
-      local body = before .. payloads:sub(index * length + 1, (index + 1) * length) .. after
-      store_next(index, receivers, body, size, evicted)
+    local evicted, taken = {}, receivers[1] and 0 or count
+    while taken < count and not first_full(receivers, size) do
+      local body = before .. payloads:sub(taken * length + 1, (taken + 1) * length) .. after
+      store_next(taken, receivers, body, size, evicted)
+      taken = taken + 1
     end
-    return accepted_run(slots, evicted, 0)
+    if taken > 0 then
+      local rest = taken < count and payloads:sub(1, taken * length) or payloads
+      for _, forward in ipairs(op[9]) do
+        forward_run_to(forward[1], forward[2], ARGV[forward[3]], rest, taken, true, inbox_bytes_max)
+      end
+    end
+    return accepted_run(slots, evicted, count - taken)
   end
 end
 installers[2] = accept

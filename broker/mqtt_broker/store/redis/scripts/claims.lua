@@ -24,6 +24,20 @@ local function claims()
     return is_owed and details_of(session) or ''
   end
 
+  local LAPSED_WILL_S = 30 -- as in ports.py
+
+  -- As a record of its own: somebody fires it though whoever claims is lost.
+  local function keep_lapsed(old, details)
+    local head = old.head
+    local kept = session_of('\0' .. digits(head[EPOCH]) .. ' ' .. old.client_id, {
+      head[EPOCH], 0, 0, 0, 1, 0, 0, 0, -- up to MARK
+      head[EPOCH], '', 0, 0, 1, 0, now() + LAPSED_WILL_S, false, -- up to EXPIRES
+      0, 0, 0, head[USERNAME], head[ANONYMOUS], 0, 0, 0, 0,
+    })
+    kept.details, kept.has_new_details = details, true
+    sessions[kept.client_id] = kept
+  end
+
   local function evict_owner(client_id, head)
     local name, token = head[OWNER], head[TOKEN]
     if name ~= '' and token ~= my_token then
@@ -54,6 +68,11 @@ local function claims()
     for _, blob in ipairs(blobs) do
       result[#result + 1] = blob
     end
+    local owed = session.head[SUBSCRIBED] > 0 and call('HGETALL', OWED_KEY .. id) or {}
+    result[#result + 1] = #owed / 2
+    for _, item in ipairs(owed) do
+      result[#result + 1] = item
+    end
     for _, packet_id in ipairs(ids) do
       result[#result + 1] = packet_id
     end
@@ -76,6 +95,9 @@ local function claims()
       lapsed = lapsed_will(old, is_present)
       owner, token, epoch = old.head[OWNER], old.head[TOKEN], old.head[EPOCH]
       evict_owner(client_id, old.head)
+      if lapsed ~= '' then
+        keep_lapsed(old, lapsed)
+      end
     end
     if old and not is_present then
       finish(old)

@@ -1,8 +1,11 @@
 -- One batch of one node. ARGV: the time or "", a MessagePack array of [node, token, number, bound of inboxes in bytes,
--- operations], and the blobs that operations name by index.
+-- operations, tokens of nodes that can be told of what had to go], and the blobs that operations name by index.
 tell_time(ARGV[1])
-local number, operations
-me, my_token, number, inbox_bytes_max, operations = unpack(unpacked(ARGV[2]))
+local number, operations, tokens
+me, my_token, number, inbox_bytes_max, operations, tokens = unpack(unpacked(ARGV[2]))
+for _, token in ipairs(tokens) do
+  tells_evicted[token] = true
+end
 local node_key = NODE .. me
 
 local at = call('HMGET', node_key, 'token', 'number')
@@ -31,6 +34,12 @@ for _, finish_up in pairs(finishers) do
   finish_up()
 end
 local position = flush(me)
+for _, owed in ipairs(owing) do
+  local session, filter = owed[1], owed[2]
+  if sessions[session.client_id] == session and session.subscriptions[filter .. '\0'] then
+    call('HSET', OWED_KEY .. session.id, filter, digits(position))
+  end
+end
 for _, result in ipairs(positioned) do
   result[2] = position
 end

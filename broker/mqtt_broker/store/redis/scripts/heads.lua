@@ -15,6 +15,7 @@ local RECEIVED, TAKEN, SUBSCRIBED, INBOUND = 22, 23, 24, 25 -- how many there ar
 
 local SESSION, QUEUE, GROUP, GROUP_QUEUE = P .. 's:', P .. 'q:', P .. 'g:', P .. 'gq:'
 local RECEIVED_KEY, TAKEN_KEY, SUBSCRIBED_KEY, INBOUND_KEY = P .. 'r:', P .. 't:', P .. 'sub:', P .. 'in:'
+local OWED_KEY = P .. 'owed_retained:' -- hash: topic filter -> feed position of its Subscribe
 
 -- By client id, and by group name (share "\0" filter): what there is now, false = nothing; and what is stored.
 local sessions, stored_sessions = {}, {}

@@ -74,7 +74,7 @@ local function strip(session)
     end
   end
   give_back(session)
-  for _, key in ipairs({ QUEUE, RECEIVED_KEY, TAKEN_KEY, SUBSCRIBED_KEY, INBOUND_KEY }) do
+  for _, key in ipairs({ QUEUE, RECEIVED_KEY, TAKEN_KEY, SUBSCRIBED_KEY, INBOUND_KEY, OWED_KEY }) do
     unlinked[#unlinked + 1] = key .. session.id
   end
   head[MESSAGES], head[BYTES], head[RECEIVED], head[TAKEN], head[SUBSCRIBED], head[INBOUND] = 0, 0, 0, 0, 0, 0

@@ -20,8 +20,10 @@
 -- ever appended, this entry included; in the node hash `inbox_bytes`, what of it was read is `inbox_done`) and `c`:
 --   m body: the message (entries.py)                     f a Forward of the last m (MessagePack of the Python value)
 --   x [incarnations] that the last f is not for
+--   r a run: length of the head, of each payload, and how many they are (4 bytes each, big-endian), head, payloads
 --   s [client id, incarnation, sequence]                 stored; then a frame e if the entry comes along
 --   e queue entry value (entries.py)                     b [share, filter, turns]  backlog
+--   v [client id, incarnation, sequence, ...]            gone from the queue: there was no room
 -- What finds no room is counted in the node hash: `dropped_qos0`, `dropped_transient`.
 --
 -- Control `P control:<node>:<token>`, ids by the server. One field: the kind, and its payload:
@@ -101,6 +103,26 @@ local function forward_to(name, token, body, forward, had, bytes_max)
     box.dropped_qos0 = box.dropped_qos0 + 1
   else
     box.dropped_transient = box.dropped_transient + 1
+  end
+end
+
+-- `count` messages for sessions connected to (name, token): what they share is `head`, `payloads` are all of one length.
+-- What does not fit, from the last one on, is dropped and counted. `is_kept`: not of QoS 0.
+local function forward_run_to(name, token, head, payloads, count, is_kept, bytes_max)
+  local box = mailbox(name)
+  if not box or box.token ~= token then
+    return
+  end
+  local length, fits = #payloads / count, count
+  local left = (is_kept and bytes_max or bytes_max * QOS_0_SHARE) - box.waiting - 2 * ITEM_BYTES - #head
+  if left < #payloads then
+    fits = left > 0 and length > 0 and math.floor(left / length) or 0
+    local kind = is_kept and 'dropped_transient' or 'dropped_qos0'
+    box[kind] = box[kind] + count - fits
+    payloads = payloads:sub(1, fits * length)
+  end
+  if fits > 0 then
+    put_in(box, 'r', struct.pack('>I4I4I4', #head, length, fits) .. head .. payloads)
   end
 end
 

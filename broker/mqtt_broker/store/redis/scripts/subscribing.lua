@@ -8,7 +8,8 @@ local function subscribing()
     return result
   end
 
-  -- { 8, client id, incarnation, epoch or false, { filter, group, blob, ... }, 1 = only those that are there }
+  -- { 8, client id, incarnation, epoch or false, { filter, group, blob, ... }, 1 = only those that are there, { filters
+  -- whose retained messages are owed } }
   handlers[8] = function(op)
     local session, items, only_known = at_incarnation(op[2], op[3], op[4]), op[5], op[6] == 1
     if not session then
@@ -40,7 +41,21 @@ local function subscribing()
       end
       positioned[#positioned + 1] = result
     end
+    for _, filter in ipairs(op[7]) do
+      owing[#owing + 1] = { session, filter }
+      also('HLEN', OWED_KEY .. session.id, 'HDEL', filter) -- it is put there when its position is known: commit.lua
+    end
     return result
+  end
+
+  -- { 15, client id, incarnation, filter, position }
+  handlers[15] = function(op)
+    local session = at_incarnation(op[2], op[3], false)
+    local key = session and OWED_KEY .. session.id
+    if session and call('HGET', key, op[4]) == digits(op[5]) then
+      also('HLEN', key, 'HDEL', op[4])
+    end
+    return DONE
   end
 
   -- { 9, client id, incarnation, epoch or false, { filter, group, ... } }
@@ -62,6 +77,8 @@ local function subscribing()
         gone[#gone + 1] = share
         if share ~= '' then
           leave_group(share, filter)
+        else
+          also('HLEN', OWED_KEY .. session.id, 'HDEL', filter)
         end
       end
     end
@@ -138,3 +155,4 @@ installers[8] = subscribing
 installers[9] = subscribing
 installers[10] = subscribing
 installers[11] = subscribing
+installers[15] = subscribing

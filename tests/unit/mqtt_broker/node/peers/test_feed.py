@@ -5,11 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from mqtt_api.policy import Facts
+from mqtt_broker.node.flows.publish import accept_message
 from mqtt_broker.node.peers import feed, inbox
+from mqtt_broker.node.peers.runs import ReceivedRuns
 from mqtt_broker.session.message import Message
 from mqtt_broker.session.session import Subscription
 from mqtt_broker.store.cluster import (
     Forwarded,
+    Overflowed,
     RetainedChanged,
     SessionEnded,
     SessionOwned,
@@ -18,7 +21,7 @@ from mqtt_broker.store.cluster import (
 )
 from mqtt_broker.store.ports import Forward, Target
 from mqtt_broker.wire.packets import Publish
-from support.conversation import connect
+from support.conversation import connect, puback, subscribe
 from support.inprocess import InProcessClient, InProcessNode
 
 FACTS = Facts(client_id="far", anonymous=True)
@@ -152,6 +155,35 @@ def test_a_forwarded_message_reaches_its_session_and_no_other_incarnation(node: 
     for incarnation, payload in ((session.incarnation, b"yes"), (session.incarnation - 1, b"no")):
         target = Target(client_id="near", incarnation=incarnation, qos=0)
         forward = Forward(node="node-0", token=1, targets=(target,))
-        inbox.deliver(node.hub, Forwarded(Message(topic="t", payload=payload, qos=0), forward))
+        inbox.deliver(node.hub, ReceivedRuns(node.hub), Forwarded(Message(topic="t", payload=payload, qos=0), forward))
     node.settle()
     assert [packet.payload for packet in node.output(client) if isinstance(packet, Publish)] == [b"yes"]
+
+
+def test_entries_that_had_to_go_are_not_sent_any_more(node: InProcessNode) -> None:
+    """Another node's message took their place: they wait in memory here, behind a window of one."""
+    client = node.open()
+    node.feed(client, connect("near", receive_maximum=1))
+    node.settle()
+    node.feed(client, subscribe("t"))
+    node.settle()
+    session, runs = node.hub.sessions["near"], ReceivedRuns(node.hub)
+    for payload in (b"1", b"2", b"3", b"4"):
+        publish_own(node, payload)
+    node.settle()
+    other = session.incarnation + 1
+    inbox.deliver(node.hub, runs, Overflowed("near", other, (4,)))
+    inbox.deliver(node.hub, runs, Overflowed("nobody", 1, (4,)))
+    inbox.deliver(node.hub, runs, Overflowed("near", session.incarnation, (2, 3)))
+    for _ in range(4):
+        packets = [packet for packet in node.output(client) if isinstance(packet, Publish)]
+        for packet in packets:
+            assert packet.payload in (b"1", b"4")
+            node.feed(client, puback(packet.packet_id))
+        node.settle()
+    assert node.hub.buffered_bytes == 0
+
+
+def publish_own(node: InProcessNode, payload: bytes) -> None:
+    node.hub.loop.call_soon(accept_message, node.hub, Message(topic="t", payload=payload, qos=1))
+    node.settle()

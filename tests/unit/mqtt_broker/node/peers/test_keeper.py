@@ -8,11 +8,12 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
 from mqtt_broker.node.hub import Hub
 from mqtt_broker.node.peers import keeper as keeper_module
 from mqtt_broker.node.peers.keeper import REAP_AT_ONCE, LeaseKeeper
-from mqtt_broker.store.cluster import ClusterStore, Lease, NodeFacts
+from mqtt_broker.store.cluster import ClusterStore, Lease
 from mqtt_broker.store.ports import Fenced, Membership, StoreMismatch, StoreUnavailable
 from support.inprocess import VirtualLoop
 
@@ -98,7 +99,13 @@ class Bench:
         self.store = FakeStore(self.loop)
         self.is_elder = is_elder
         self.keeper = LeaseKeeper(
-            cast("Hub", self.hub), cast("ClusterStore", self.store), ME, SETTINGS, NodeFacts, lambda: self.is_elder
+            cast("Hub", self.hub),
+            cast("ClusterStore", self.store),
+            ME,
+            SETTINGS,
+            NodeFacts,
+            lambda _: None,
+            lambda: self.is_elder,
         )
         self.loop.run_until_complete(self.keeper.begin())
         work: list[Callable[[], Any]] = [self.keeper.keep, self.keeper.watch_end, self.keeper.look_after]

@@ -1,7 +1,8 @@
 """Leases: how long the own one lasts, and who has been silent for too long."""
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_broker.node.peers.lease import Tenure, Watch
-from mqtt_broker.store.cluster import Lease, NodeFacts
+from mqtt_broker.store.cluster import Lease
 
 LEASE_S = 6.0
 

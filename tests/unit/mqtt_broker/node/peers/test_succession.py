@@ -7,8 +7,9 @@ from typing import cast
 
 import pytest
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_broker.node.peers.succession import may_take
-from mqtt_broker.store.cluster import ClusterStore, Lease, NodeFacts
+from mqtt_broker.store.cluster import ClusterStore, Lease
 from mqtt_broker.store.ports import StoreUnavailable
 from support.inprocess import VirtualLoop
 

@@ -36,7 +36,7 @@ class Answering:
 @pytest.mark.parametrize(
     ("operation", "item"),
     [
-        (ACCEPT, -6),
+        (ACCEPT, -7),
         (ACCEPT, None),
         (ACCEPT, []),
         (ACCEPT, [9]),
