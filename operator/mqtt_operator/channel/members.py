@@ -1,14 +1,17 @@
 """Who is there: the leases that nodes keep in the store, and the one order that an operator gives them.
 
-Knows the part of a lease that people ask about, and how an order is laid out; does not know when a lease is over.
+Knows how a lease and an order are laid out; does not know when a lease is over.
 """
+
+from collections.abc import Mapping
 
 import msgspec
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.store_keys import StoreKeys
 from mqtt_operator.channel.connection import connect, explained
-from mqtt_operator.channel.terms import Member, MemberFacts, Members, SharedStoreError
+from mqtt_operator.channel.terms import Member, Members, SharedStoreError
 
 DRAIN_KIND = "drain"
 
@@ -21,6 +24,13 @@ def read_members(settings: RedisSettings) -> Members:
         together.get(f"{keys.feed}_end")
         together.hget(keys.policy, "revision")
         leases, feed_end, revision = together.execute()
+    return decode_members(leases, feed_end, revision, settings)
+
+
+def decode_members(
+    leases: Mapping[bytes, bytes], feed_end: bytes | None, revision: bytes | None, settings: RedisSettings
+) -> Members:
+    """What the store answered, as values. `settings` name the store in errors. Raises SharedStoreError."""
     nodes = {name.decode(): _member(name.decode(), value, settings) for name, value in leases.items()}
     return Members(nodes=nodes, feed_end=int(feed_end or 0), policy_revision=int(revision or -1))
 
@@ -35,7 +45,7 @@ def order_to_drain(settings: RedisSettings, node: str, token: int) -> None:
 def _member(node: str, value: bytes, settings: RedisSettings) -> Member:
     try:
         token, renewals, _, facts = value.split(b" ", 3)
-        told = msgspec.json.decode(facts, type=MemberFacts)
+        told = msgspec.json.decode(facts, type=NodeFacts)
         return Member(node=node, token=int(token), renewals=int(renewals), facts=told)
     except (ValueError, msgspec.DecodeError) as error:
         raise SharedStoreError(

@@ -1,83 +1,87 @@
 """The policy's way into the store: its parts by their content first, then, in one step, the pointer to them.
 
-Knows how a document is cut and what the pointer refuses; does not know what a policy says.
+Knows what the pointer refuses; does not know what a policy says, or how it is cut into parts.
 """
 
-from collections.abc import Iterable, Iterator
-from hashlib import sha256
+from collections.abc import Container, Sequence
 from typing import Any
-from zlib import crc32
 
 import redis
 
 from mqtt_api.node_settings import RedisSettings
+from mqtt_api.policy_lines import Part, line_digest, parts_digest, parts_of
 from mqtt_api.store_keys import StoreKeys
 from mqtt_operator.channel import scripts
 from mqtt_operator.channel.connection import connect, explained
 from mqtt_operator.channel.terms import RevisionTakenError, RolledBackError, SharedStoreError, Writer, Written
 
-PART_BYTES_MAX = 512 * 1024
-PART_BYTES_MIN = 64 * 1024
-_ENDS = b'"},"'  # of a principal, and so the place for a cut
-_ONE_OF = 256  # such places; some 100 KiB apart
-_LOOK_BYTES = 32  # before such a place, which decide whether it is taken
-PARTS_WRITTEN_KEY = "written"  # where a part's digest stands: it has 64 characters, this is none
+PARTS_PER_CALL_MAX = 64  # some 2 MiB: the store serves others in between
+PARTS_WRITTEN_KEY = "written"  # where a part's digest stands: it has 64 characters, this has not
+NONE_KNOWN: frozenset[str] = frozenset()
 
 
 def write_policy(settings: RedisSettings, writer: Writer, revision: int, document: bytes) -> Written:
+    """`write_parts` for a document that is at hand as a whole."""
+    return write_parts(settings, writer, revision, parts_of(document))
+
+
+def write_parts(
+    settings: RedisSettings,
+    writer: Writer,
+    revision: int,
+    parts: Sequence[Part],
+    there: Container[str] = NONE_KNOWN,
+) -> Written:
     """Put this revision in force, and tell the nodes. Idempotent, and cheap if it is in force already.
 
-    Raises SharedStoreError, also if another operator began after us, and RevisionTakenError; what was in force stays.
+    `there`: digests that the caller wrote lately; those parts are sent only if they turn out to be missing. Raises
+    SharedStoreError, also if another operator began after us, and RevisionTakenError; what was in force stays.
     """
     keys = StoreKeys(settings.key_prefix)
-    parts = list(cut(document))
     with explained(settings), connect(settings) as client:
-        answer = _point(client, keys, writer, revision, document)
+        if there is not NONE_KNOWN:
+            _write(client, keys, [part for part in parts if part.digest not in there])
+        answer = _point(client, keys, writer, revision, parts)
         if answer[0] == b"parts":
-            _write_parts(client, keys, parts)
-            answer = _point(client, keys, writer, revision, document)
+            _write(client, keys, parts)
+            answer = _point(client, keys, writer, revision, parts)
     state, in_force, _, accepted = answer
     if state in {b"written", b"same"}:
         return Written(is_new=state == b"written", accepted=accepted)
     raise _refusal(state.decode(), revision, in_force, settings)
 
 
-def cut(document: bytes) -> Iterator[bytes]:
-    """Parts small enough that none keeps the store busy for long; at least one.
-
-    Where a document is cut follows from what stands there, so that a change moves no cut but those beside it: the other
-    parts keep their names, and nobody writes or fetches them again.
-    """
-    start = 0
-    while len(document) - start > PART_BYTES_MIN:
-        end = _end_of_part(document, start)
-        yield document[start:end]
-        start = end
-    if start < len(document) or not document:
-        yield document[start:]
-
-
-def _end_of_part(document: bytes, start: int) -> int:
-    limit = min(len(document), start + PART_BYTES_MAX)
-    at = start + PART_BYTES_MIN
-    while (at := document.find(_ENDS, at, limit)) >= 0:
-        at += len(_ENDS)
-        if crc32(document[at - _LOOK_BYTES : at]) % _ONE_OF == 0:
-            return at
-    return limit
+def read_parts(settings: RedisSettings) -> list[bytes] | None:
+    """The lines of the policy in force; None if there is none, or if it is not whole. Raises SharedStoreError."""
+    keys = StoreKeys(settings.key_prefix)
+    with explained(settings), connect(settings) as client:
+        names = client.hget(keys.policy, "parts")
+        lines: list[bytes] = []
+        digests = names.decode().split() if isinstance(names, bytes) else []
+        for start in range(0, len(digests), PARTS_PER_CALL_MAX):
+            some = digests[start : start + PARTS_PER_CALL_MAX]
+            found = client.mget([keys.policy_part(digest) for digest in some])
+            lines += [line for digest, line in zip(some, found, strict=True) if _is(line, digest)]
+    return lines if lines and len(lines) == len(digests) else None
 
 
-def _write_parts(client: redis.Redis, keys: StoreKeys, parts: Iterable[bytes]) -> None:
+def _is(line: object, digest: str) -> bool:
+    return isinstance(line, bytes) and line_digest(line) == digest
+
+
+def _write(client: redis.Redis, keys: StoreKeys, parts: Sequence[Part]) -> None:
     """Remembered and written in one step: none is ever there without being known."""
-    named = {sha256(part).hexdigest(): part for part in parts}
-    with client.pipeline(transaction=True) as together:
-        together.sadd(keys.policy_part(PARTS_WRITTEN_KEY), *named)
-        for digest, part in named.items():
-            together.set(keys.policy_part(digest), part)
-        together.execute()
+    for start in range(0, len(parts), PARTS_PER_CALL_MAX):
+        some = parts[start : start + PARTS_PER_CALL_MAX]
+        with client.pipeline(transaction=True) as together:
+            together.sadd(keys.policy_part(PARTS_WRITTEN_KEY), *(part.digest for part in some))
+            for part in some:
+                together.set(keys.policy_part(part.digest), part.line)
+            together.execute()
 
 
-def _point(client: redis.Redis, keys: StoreKeys, writer: Writer, revision: int, document: bytes) -> list[Any]:
+def _point(client: redis.Redis, keys: StoreKeys, writer: Writer, revision: int, parts: Sequence[Part]) -> list[Any]:
+    digests = [part.digest for part in parts]
     answer: list[Any] = scripts.call(
         client,
         "point",
@@ -91,12 +95,12 @@ def _point(client: redis.Redis, keys: StoreKeys, writer: Writer, revision: int, 
         (
             revision,
             writer.fence,
-            sha256(document).hexdigest(),
+            parts_digest(digests),
             keys.policy_part(""),
             writer.world,
             int(writer.accepts),
             f"{keys.data}generation",
-            *(sha256(part).hexdigest() for part in cut(document)),
+            *digests,
         ),
     )
     return answer

@@ -4,10 +4,14 @@ Knows nothing of its own; the modules beside it do the work. A new connection is
 passwords and primaries change.
 """
 
+from collections.abc import Collection, Container, Mapping, Sequence
+
 from mqtt_api.node_settings import RedisSettings
+from mqtt_api.policy_lines import Part
 from mqtt_operator.channel.members import order_to_drain, read_members
-from mqtt_operator.channel.policy import write_policy
+from mqtt_operator.channel.policy import NONE_KNOWN, read_parts, write_parts, write_policy
 from mqtt_operator.channel.terms import Found, Members, Writer, Written
+from mqtt_operator.channel.verifiers import change_verifiers, read_verifiers
 from mqtt_operator.channel.world import found_world
 
 
@@ -24,6 +28,24 @@ class SharedStore:
     def write_policy(self, writer: Writer, revision: int, document: bytes) -> Written:
         """See channel/policy.py."""
         return write_policy(self.settings, writer, revision, document)
+
+    def write_parts(
+        self, writer: Writer, revision: int, parts: Sequence[Part], there: Container[str] = NONE_KNOWN
+    ) -> Written:
+        """See channel/policy.py."""
+        return write_parts(self.settings, writer, revision, parts, there)
+
+    def read_parts(self) -> list[bytes] | None:
+        """See channel/policy.py."""
+        return read_parts(self.settings)
+
+    def read_verifiers(self) -> dict[str, bytes]:
+        """See channel/verifiers.py."""
+        return read_verifiers(self.settings)
+
+    def change_verifiers(self, added: Mapping[str, bytes], gone: Collection[str]) -> None:
+        """See channel/verifiers.py."""
+        change_verifiers(self.settings, added, gone)
 
     def members(self) -> Members:
         """See channel/members.py."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_operator.errors import ExpectedError
 
 
@@ -76,22 +77,13 @@ class Written(Struct, frozen=True, kw_only=True):
     accepted: int = 0
 
 
-class MemberFacts(Struct, frozen=True, kw_only=True):
-    """What a node tells of itself with each renewal, as far as it is told on here."""
-
-    applied: int = 0
-    policy_revision: int = -1
-    connections: int = 0
-    is_draining: bool = False
-
-
 class Member(Struct, frozen=True, kw_only=True):
     """A node that holds a lease. One whose `renewals` stand still is about to lose it."""
 
     node: str
     token: int
     renewals: int
-    facts: MemberFacts
+    facts: NodeFacts
 
 
 class Members(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from msgspec import Struct
 from mqtt_api.kinds.mqttbroker import AuthenticationType, ListenerProtocol
 from mqtt_api.node_settings import ListenerSettings, NodeSettings, RedisSettings
 from mqtt_operator.cli.options import counted
-from mqtt_operator.local.certificates import facts
+from mqtt_operator.credentials.certificates import facts
 from mqtt_operator.local.deploy import Deployment, best_listener
 from mqtt_operator.local.hints import Account, Hint, hints, scram_hint
 from mqtt_operator.local.node_events import NodeEvent

@@ -22,6 +22,7 @@ from mqtt_api.node_settings import (
     AuthenticationSettings,
     ConnectionRateSettings,
     DrainSettings,
+    HTTPSettings,
     ListenerSettings,
     MQTTSettings,
     NodeSettings,
@@ -49,7 +50,8 @@ class NodePlace(Struct, frozen=True, kw_only=True):
 
     `tls` holds an entry for each listener that has TLS. `port_offset` is added to every declared port: nodes that share
     an address need ports of their own. `server_reference`: where clients find it that
-    other nodes send away.
+    other nodes send away. `http`: where probes and metrics are answered over TCP. `grace_s`: whoever started the node
+    ends it by force so long after it was asked to leave.
     """
 
     node: str
@@ -61,6 +63,8 @@ class NodePlace(Struct, frozen=True, kw_only=True):
     tls: Mapping[str, TLSFiles]
     port_offset: int = 0
     server_reference: str = ""
+    http: HTTPSettings | None = None
+    grace_s: int = DrainSettings().grace_s
 
 
 def build_node_settings(broker: MQTTBroker, place: NodePlace) -> NodeSettings:
@@ -76,10 +80,11 @@ def build_node_settings(broker: MQTTBroker, place: NodePlace) -> NodeSettings:
         store_bytes_max=None if storage is None else storage.bytes,
         policy_file=place.policy_file,
         admin_socket=place.admin_socket,
+        http=place.http,
         listeners=tuple(_listener(listener, place) for listener in spec.listeners),
         authentication=_chain(spec.authentication or ()),
         on_revoke=spec.authorization.on_revoke.value,
-        drain=_drain(spec.drain),
+        drain=_drain(spec.drain, place.grace_s),
         rebalance=_rebalance(spec.rebalance),
         server_reference=place.server_reference,
         mqtt=_mqtt(spec.mqtt),
@@ -138,10 +143,11 @@ def _chain(entries: Iterable[Authentication]) -> tuple[AuthenticationSettings, .
     )
 
 
-def _drain(drain: Drain) -> DrainSettings:
+def _drain(drain: Drain, grace_s: int) -> DrainSettings:
     return DrainSettings(
         connections_per_s=drain.connections_per_second,
         will_grace_s=drain.will_grace.seconds,
+        grace_s=grace_s,
         server_reference=drain.server_reference,
     )
 

@@ -33,7 +33,9 @@ class Asked(Struct, frozen=True, kw_only=True):
 
 def ask(declared: Declared, asked: Asked) -> Answer:
     """What the broker of this folder answers. Raises UsageError if there is no such client or topic."""
-    policy = compile_policy(declared.broker, declared.clients, declared.permissions, {}, 0)
+    policy = compile_policy(
+        declared.broker, declared.clients, declared.permissions, {}, 0, namespaces=declared.namespaces
+    )
     question = Question(
         who=_who(declared, asked.client),
         activity=asked.activity,
@@ -74,6 +76,8 @@ def _declared(client: MQTTClient) -> Who:
     if client.spec.credentials.passwords or not client.spec.credentials.certificates:
         return Who(username=client.username)
     match = client.spec.credentials.certificates[0].match
+    if match is None:  # issued for it, in its name
+        return Who(username=client.username, certificate_cn=client.username)
     return Who(
         username=client.username, certificate_cn=match.common_name or "", certificate_san_dns=match.san_dns or ""
     )

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from mqtt_operator.credentials import certificates
+from mqtt_operator.credentials.certificates import KeyPair
 from mqtt_operator.errors import DataFolderError
-from mqtt_operator.local import certificates
-from mqtt_operator.local.certificates import KeyPair
 from mqtt_operator.local.files import make_private_folder, read_or_none, write_private
 
 # The key is written first: a crash in between leaves a pair that does not fit and is replaced, never a served

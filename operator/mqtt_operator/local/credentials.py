@@ -12,20 +12,22 @@ from msgspec import Struct
 from mqtt_api.kinds.common import DataKind
 from mqtt_api.kinds.mqttclient import PasswordSource
 from mqtt_api.resources import MQTTClient
+from mqtt_operator.credentials.scram import mechanisms_of
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.folder import Declared
 from mqtt_operator.local.objects import DataKey
-from mqtt_operator.local.scram import mechanisms_of
 from mqtt_operator.local.secrets import Binding, ensure_binding
 from mqtt_operator.local.verifiers import verifiers_of
-from mqtt_operator.policy.compile import Scram
+from mqtt_operator.policy.compile import Proof
 
 
 class Credentials(Struct, frozen=True, kw_only=True):
-    """`verifiers` by user name, in the declared order; `bindings` are the generated Secrets of each user name."""
+    """`proofs` by the client's reference, passwords in the declared order; `bindings` are the generated Secrets of each
+    user name. `salt_key` is what SCRAM salts were derived with, empty where no chain asks for SCRAM.
+    """
 
-    verifiers: Mapping[str, tuple[str, ...]]
-    scram: Scram
+    proofs: Mapping[str, Proof]
+    salt_key: bytes
     bindings: Mapping[str, tuple[Binding, ...]]
 
     def password_file(self, username: str) -> Path | None:
@@ -51,10 +53,14 @@ def prepare_credentials(declared: Declared, data: DataFolder, hasher: PasswordHa
         )
     hashed = verifiers_of(data, plain, hasher, mechanisms_of(declared.broker))
     return Credentials(
-        verifiers={
-            each.username: (*hashed.argon2[each.username], *_brought(declared, each)) for each in declared.clients
+        proofs={
+            client.reference: Proof(
+                passwords=(*hashed.argon2[client.username], *_brought(declared, client)),
+                scram=hashed.scram[client.username],
+            )
+            for client in declared.clients
         },
-        scram=Scram(verifiers=hashed.scram, salt_key=hashed.salt_key),
+        salt_key=hashed.salt_key,
         bindings=bindings,
     )
 

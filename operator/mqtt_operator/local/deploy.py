@@ -135,8 +135,8 @@ def _certificate_account(client: MQTTClient) -> Account:
     return Account(
         username=client.username,
         certificate=True,
-        certificate_cn=match.common_name or "",
-        certificate_san_dns=match.san_dns or "",
+        certificate_cn=client.username if match is None else match.common_name or "",
+        certificate_san_dns="" if match is None else match.san_dns or "",
     )
 
 
@@ -244,9 +244,10 @@ def _write_policy(declared: Declared, data: DataFolder, credentials: Credentials
         declared.broker,
         declared.clients,
         declared.permissions,
-        credentials.verifiers,
+        credentials.proofs,
         last.number,
-        scram=credentials.scram,
+        salt_key=credentials.salt_key,
+        namespaces=declared.namespaces,
     )
     revision = next_revision(last, content.digest)
     policy = msgspec.structs.replace(content, revision=revision.number)

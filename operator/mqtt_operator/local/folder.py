@@ -10,9 +10,10 @@ from msgspec import Struct
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission
 from mqtt_operator.errors import ExpectedError, FilesRefusedError, Mistake
 from mqtt_operator.local.documents import read_documents
+from mqtt_operator.local.kubernetes_only import note_what_needs_kubernetes
 from mqtt_operator.local.objects import DataKey, DataObject, Entry, Objects
 from mqtt_operator.local.references import check_references
-from mqtt_operator.policy.attachment import is_attached
+from mqtt_operator.policy.attachment import NamespaceLabels, is_attached
 
 
 class Declared(Struct, frozen=True, kw_only=True):
@@ -22,6 +23,7 @@ class Declared(Struct, frozen=True, kw_only=True):
     clients: tuple[MQTTClient, ...]
     permissions: tuple[TopicPermission, ...]
     data: dict[DataKey, DataObject]
+    namespaces: NamespaceLabels = {}
     notes: tuple[str, ...] = ()
 
     def value(self, key: DataKey, name: str) -> bytes:
@@ -36,6 +38,7 @@ def read_folder(folder: Path) -> Objects:
     objects.mistakes += reading.mistakes
     objects.add_all(reading.documents)
     check_references(objects, complete=not reading.mistakes)
+    note_what_needs_kubernetes(objects)
     if objects.mistakes:
         raise FilesRefusedError(objects.mistakes)
     return objects
@@ -45,11 +48,13 @@ def read_broker(folder: Path) -> Declared:
     """The one broker of the folder with its clients and permissions. Raises FilesRefusedError or ExpectedError."""
     objects = read_folder(folder)
     broker = _one_broker(folder, objects.brokers)
+    labels = objects.namespaces
     return Declared(
         broker=broker,
-        clients=tuple(each.resource for each in objects.clients if is_attached(broker, each.resource)),
-        permissions=tuple(each.resource for each in objects.permissions if is_attached(broker, each.resource)),
+        clients=tuple(each.resource for each in objects.clients if is_attached(broker, each.resource, labels)),
+        permissions=tuple(each.resource for each in objects.permissions if is_attached(broker, each.resource, labels)),
         data={key: entry.resource for key, entry in objects.data.items()},
+        namespaces=labels,
         notes=tuple(objects.notes),
     )
 

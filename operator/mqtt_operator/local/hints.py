@@ -15,7 +15,7 @@ from mqtt_api.node_settings import ListenerSettings
 from mqtt_api.policy import Activity, Effect, Policy
 from mqtt_api.topics import matches
 from mqtt_operator.errors import UsageError
-from mqtt_operator.policy.can_i import Question, Who, can_i, likely_client_id
+from mqtt_operator.policy.can_i import Question, Who, can_i, likely_client_id, permissions_of
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 # Stands for a wildcard level in a topic to publish to.
@@ -125,8 +125,8 @@ def _uses(policy: Policy, accounts: Sequence[Account], activity: Activity) -> It
 def _candidates(policy: Policy, account: Account, activity: Activity) -> Iterator[tuple[str, int]]:
     """Topics that the account's own allow rules speak of, each with a QoS they allow: 1 if they do."""
     principal = policy.principals.get(account.username)
-    for index in policy.anonymous if principal is None else principal.rules:
-        rule = policy.rules[index]
+    asked = permissions_of(policy, account.username, principal)
+    for rule in (rule for permission in asked for rule in policy.permissions[permission]):
         if rule.effect is not Effect.ALLOW or rule.activity not in {activity, Activity.ALL}:
             continue
         for template in rule.topics:

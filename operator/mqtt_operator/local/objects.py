@@ -18,6 +18,7 @@ from mqtt_operator.errors import Mistake
 from mqtt_operator.local.documents import Document
 
 DEFAULT_NAMESPACE = "default"
+NAMESPACE_KIND = "Namespace"
 
 R = TypeVar("R", covariant=True)
 
@@ -58,6 +59,8 @@ class Objects:
         self.clients: list[Entry[MQTTClient]] = []
         self.permissions: list[Entry[TopicPermission]] = []
         self.data: dict[DataKey, Entry[DataObject]] = {}
+        self.namespaces: dict[str, Mapping[str, str]] = {}
+        """The labels of those that are declared, which attachments of a broker may ask for."""
         self.mistakes: list[Mistake] = []
         self.notes: list[str] = []
         self.broken: set[tuple[str, str, str]] = set()
@@ -76,6 +79,8 @@ class Objects:
             self._add_resource(document)
         elif kind in set(DataKind):
             self._add_data(document, DataKind(kind))
+        elif kind == NAMESPACE_KIND:
+            self._add_namespace(document)
         elif str(document.value.get("apiVersion")).partition("/")[0] == GROUP:
             self._add_misspelt(document, kind)
         else:
@@ -106,16 +111,25 @@ class Objects:
             case TopicPermission():
                 self.permissions.append(Entry(document, resource))
 
-    def _add_data(self, document: Document, kind: DataKind) -> None:
+    def _add_namespace(self, document: Document) -> None:
+        metadata = self._metadata(document)
+        if metadata is not None:
+            self.namespaces[metadata.name] = metadata.labels
+
+    def _metadata(self, document: Document) -> ObjectMeta | None:
+        """None after a mistake."""
         try:
-            metadata = ObjectMeta.model_validate(document.value.get("metadata"))
+            return ObjectMeta.model_validate(document.value.get("metadata"))
         except ValidationError as error:
             for details in error.errors(include_url=False, include_input=False):
                 path = ".".join(("metadata", *(str(step) for step in details["loc"])))
                 self.mistakes.append(document.mistake(path, details["msg"]))
             self.broken.add(_identity(document))
-            return
-        if self._is_second(document, kind, metadata):
+            return None
+
+    def _add_data(self, document: Document, kind: DataKind) -> None:
+        metadata = self._metadata(document)
+        if metadata is None or self._is_second(document, kind, metadata):
             return
         found = _values_of(kind, document)
         wrong = {name: value for name, value in found.items() if isinstance(value, Mistake)}

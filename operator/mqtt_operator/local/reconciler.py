@@ -18,6 +18,7 @@ from mqtt_api.kinds.session_store import DurabilityLevel
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.policy import Policy, encode_policy
 from mqtt_operator.channel.terms import Found, LogInRefusedError, RevisionTakenError, RolledBackError, Writer, Written
+from mqtt_operator.credentials.argon2id import standard_hasher
 from mqtt_operator.desired.redis_settings import RedisPlace
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.local.data_folder import DataFolder
@@ -25,7 +26,6 @@ from mqtt_operator.local.deploy import Deployment, Site, Surroundings, deploy
 from mqtt_operator.local.folder import Declared, read_broker
 from mqtt_operator.local.revision import raise_revision
 from mqtt_operator.local.store_place import StoreWords
-from mqtt_operator.local.verifiers import standard_hasher
 from mqtt_operator.local.world import (
     World,
     check_found,

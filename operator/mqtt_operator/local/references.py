@@ -14,19 +14,19 @@ from mqtt_api.kinds.mqttbroker import ListenerTLS
 from mqtt_api.kinds.mqttclient import PasswordSecretRef, PasswordSource
 from mqtt_api.kinds.session_store import RedisCredentialsRef, RedisStore
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission
-from mqtt_operator.errors import Mistake
-from mqtt_operator.local.certificates import (
+from mqtt_operator.credentials.argon2id import verifier_mistake
+from mqtt_operator.credentials.certificates import (
     KeyPair,
     certificates_mistake,
     crl_mistake,
     key_pair_mistake,
     server_certificate_notes,
 )
+from mqtt_operator.credentials.scram import mechanisms_of, password_mistake, username_mistake
+from mqtt_operator.errors import Mistake
 from mqtt_operator.local.objects import DataKey, Entry, Objects
-from mqtt_operator.local.scram import mechanisms_of, password_mistake, username_mistake
 from mqtt_operator.local.subjects import check_subjects
-from mqtt_operator.local.verifiers import verifier_mistake
-from mqtt_operator.policy.attachment import claimed_usernames, is_attached, names_broker
+from mqtt_operator.policy.attachment import claimed_usernames, is_attached, names_broker, why_not_attached
 
 CERTIFICATE_KEY = "tls.crt"
 PRIVATE_KEY_KEY = "tls.key"
@@ -76,11 +76,13 @@ class _Checks:
                 wanted = f"MQTTBroker {ref.namespace or metadata.namespace}/{ref.name}"
                 message = f"names {wanted}, which no file declares{self._declared()}"
                 yield entry.document.mistake("spec.brokerRef.name", message)
-        elif not is_attached(named[0], entry.resource):
-            yield entry.document.mistake(
-                "spec.brokerRef.namespace",
-                f"names a broker of another namespace; move this object to namespace {named[0].metadata.namespace}",
-            )
+            return
+        refusal = why_not_attached(named[0], entry.resource, self._objects.namespaces)
+        if refusal is not None:
+            yield entry.document.mistake(refusal.field, refusal.message)
+
+    def _is_attached(self, broker: MQTTBroker, client: MQTTClient) -> bool:
+        return is_attached(broker, client, self._objects.namespaces)
 
     @staticmethod
     def _identity(entry: Entry[MQTTClient] | Entry[TopicPermission], ref: BrokerRef) -> tuple[str, str, str]:
@@ -92,7 +94,7 @@ class _Checks:
 
     def usernames(self) -> Iterator[Mistake]:
         for broker in self._objects.brokers:
-            entries = [each for each in self._objects.clients if is_attached(broker.resource, each.resource)]
+            entries = [each for each in self._objects.clients if self._is_attached(broker.resource, each.resource)]
             claims = claimed_usernames(each.resource for each in entries)
             for entry in entries:
                 if len(claims[entry.resource.username]) > 1:
@@ -151,7 +153,7 @@ class _Checks:
         """What a client of a broker with SCRAM declares and cannot log in with that way."""
         scram = [each.resource for each in self._objects.brokers if mechanisms_of(each.resource)]
         for entry in self._objects.clients:
-            if not any(is_attached(broker, entry.resource) for broker in scram):
+            if not any(self._is_attached(broker, entry.resource) for broker in scram):
                 continue
             wrong = username_mistake(entry.resource.username)
             if wrong:

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from mqtt_api.kinds.common import DataKind, DataRef
 from mqtt_api.kinds.mqttbroker import Listener, ListenerTLS
+from mqtt_operator.credentials.certificates import LOCAL_NAMES, KeyPair, is_ca, is_name
 from mqtt_operator.desired.node_settings import TLSFiles
 from mqtt_operator.local.authority import ensure_ca, ensure_server
-from mqtt_operator.local.certificates import LOCAL_NAMES, KeyPair, is_ca, is_name
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.files import make_private_folder, write_private_if_changed
 from mqtt_operator.local.folder import Declared

@@ -1,47 +1,24 @@
-"""Verifiers of the passwords that the files declare, Argon2id and SCRAM: what nodes get instead of passwords.
+"""Verifiers of the passwords that the files declare, kept in the data folder.
 
-Knows hashing and its cache; does not know where passwords come from or who may do what.
+Knows the two files they are kept in; does not know hashing, where passwords come from, or who may do what.
 
-The cache makes a restart cheap and keeps the policy's digest stable (a fresh salt would look like a change). It is
-keyed by an HMAC under a key of its own, bound to the client: equal passwords of two clients cannot be told from it.
+The cache makes a restart cheap and keeps the policy's digest stable.
 """
 
-import hashlib
-import hmac
-import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import msgspec
-from argon2 import PasswordHasher, Type, extract_parameters
-from argon2.exceptions import InvalidHashError
+from argon2 import PasswordHasher
 from msgspec import Struct
 
 from mqtt_api.policy import ScramMechanism, ScramVerifier
-from mqtt_api.scram import ITERATIONS
+from mqtt_operator.credentials.pool import hashing_threads
+from mqtt_operator.credentials.verifiers import KEY_BYTES, Job, Keys, Verifier, derived_keys, jobs_of, make
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.files import read_or_none, write_private, write_private_if_changed
-from mqtt_operator.local.scram import make_verifier, password_mistake
-
-# The least that current advice calls safe, about 20 ms a hash on one ordinary core: a node verifies one at each
-# CONNECT, so more would mostly buy an attacker a cheaper flood.
-TIME_COST = 2
-MEMORY_KIB = 19 * 1024
-PARALLELISM = 1
-
-# Bounds for verifiers that people bring: beyond them one CONNECT would hold a core or the memory of a node.
-FOREIGN_TIME_COST_MAX = 10
-FOREIGN_MEMORY_KIB_MAX = 256 * 1024
-FOREIGN_MEMORY_KIB_MIN = 8 * 1024
-FOREIGN_PARALLELISM_MAX = 8
-
-FINGERPRINT_KEY_BYTES = 32
 
 Passwords = Mapping[str, tuple[bytes, ...]]
-Verifier = str | ScramVerifier
-_Wanted = tuple[str, str, Callable[[], Verifier]]  # user name, fingerprint, how to make it
 
 
 class Verifiers(Struct, frozen=True, kw_only=True):
@@ -52,10 +29,6 @@ class Verifiers(Struct, frozen=True, kw_only=True):
     salt_key: bytes = b""
 
 
-def standard_hasher() -> PasswordHasher:
-    return PasswordHasher(time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=PARALLELISM, type=Type.ID)
-
-
 def verifiers_of(
     data: DataFolder, passwords: Passwords, hasher: PasswordHasher, mechanisms: Sequence[ScramMechanism] = ()
 ) -> Verifiers:
@@ -63,83 +36,37 @@ def verifiers_of(
 
     Forgets those that nobody declares any more. Raises DataFolderError.
     """
-    key = _fingerprint_key(data)
-    salt_key = _derived_key(key, "scram salts") if mechanisms else b""
-    argon2: list[_Wanted] = [
-        (user, _fingerprint(key, user, word), partial(hasher.hash, word)) for user, word in _each(passwords)
-    ]
-    scram: list[_Wanted] = [
-        (
-            user,
-            _fingerprint(_derived_key(key, f"{mechanism} {ITERATIONS}"), user, word),
-            partial(make_verifier, salt_key, mechanism, user, word),
-        )
-        for user, word in _each(passwords)
-        for mechanism in mechanisms
-        if password_mistake(word) is None
-    ]
-    made = _made_once(data, {fingerprint: make for _, fingerprint, make in (*argon2, *scram)})
-    found_argon2: dict[str, tuple[str, ...]] = dict.fromkeys(passwords, ())
-    found_scram: dict[str, tuple[ScramVerifier, ...]] = dict.fromkeys(passwords, ())
-    for user, fingerprint, _ in (*argon2, *scram):
-        verifier = made[fingerprint]
-        if isinstance(verifier, ScramVerifier):
-            found_scram[user] += (verifier,)
-        else:
-            found_argon2[user] += (verifier,)
-    return Verifiers(argon2=found_argon2, scram=found_scram, salt_key=salt_key)
+    keys = derived_keys(_key(data))
+    jobs = {user: jobs_of(keys, user, words, mechanisms) for user, words in passwords.items()}
+    made = _made_once(data, [job for each in jobs.values() for job in each], keys, hasher)
+    argon2: dict[str, tuple[str, ...]] = dict.fromkeys(passwords, ())
+    scram: dict[str, tuple[ScramVerifier, ...]] = dict.fromkeys(passwords, ())
+    for user, wanted in jobs.items():
+        verifiers = [made[job.fingerprint] for job in wanted]
+        argon2[user] = tuple(each for each in verifiers if isinstance(each, str))
+        scram[user] = tuple(each for each in verifiers if isinstance(each, ScramVerifier))
+    return Verifiers(argon2=argon2, scram=scram, salt_key=keys.salt if mechanisms else b"")
 
 
-def _each(passwords: Passwords) -> Iterator[tuple[str, bytes]]:
-    return ((user, word) for user, words in passwords.items() for word in words)
-
-
-def _made_once(data: DataFolder, wanted: Mapping[str, Callable[[], Verifier]]) -> Mapping[str, Verifier]:
+def _made_once(data: DataFolder, wanted: Sequence[Job], keys: Keys, hasher: PasswordHasher) -> dict[str, Verifier]:
     """What the cache holds of this, the rest made and kept."""
     cached = _read_cache(data)
-    missing = {fingerprint: make for fingerprint, make in wanted.items() if fingerprint not in cached}
-    # Hashing lets go of the interpreter's lock: a first start with a thousand clients uses every core.
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        fresh = dict(zip(missing, pool.map(lambda make: make(), missing.values()), strict=True))
-    current = {fingerprint: fresh.get(fingerprint) or cached[fingerprint] for fingerprint in sorted(wanted)}
+    missing = {job.fingerprint: job for job in wanted if job.fingerprint not in cached}
+    with hashing_threads() as pool:
+        fresh = dict(zip(missing, pool.map(lambda job: make(job, keys, hasher), missing.values()), strict=True))
+    names = sorted({job.fingerprint for job in wanted})
+    current = {name: fresh.get(name) or cached[name] for name in names}
     write_private_if_changed(data.verifiers, msgspec.json.encode(current))
     return current
 
 
-def verifier_mistake(verifier: str) -> str | None:
-    """What is wrong with a verifier that somebody brings, or None."""
-    try:
-        found = extract_parameters(verifier)
-    except InvalidHashError:
-        return "is not an Argon2id hash in PHC form ($argon2id$v=19$m=...,t=...,p=...$salt$hash)"
-    if found.type is not Type.ID:
-        return "is not Argon2id; make the hash with type Argon2id"
-    if not FOREIGN_MEMORY_KIB_MIN <= found.memory_cost <= FOREIGN_MEMORY_KIB_MAX:
-        return f"has memory m={found.memory_cost}; choose {FOREIGN_MEMORY_KIB_MIN} to {FOREIGN_MEMORY_KIB_MAX} KiB"
-    if found.time_cost > FOREIGN_TIME_COST_MAX:
-        return f"has time cost t={found.time_cost}; choose at most {FOREIGN_TIME_COST_MAX}"
-    if found.parallelism > FOREIGN_PARALLELISM_MAX:
-        return f"has parallelism p={found.parallelism}; choose at most {FOREIGN_PARALLELISM_MAX}"
-    return None
-
-
-def _fingerprint_key(data: DataFolder) -> bytes:
+def _key(data: DataFolder) -> bytes:
     stored = read_or_none(data.verifiers_key)
-    if stored is not None and len(stored) == FINGERPRINT_KEY_BYTES:
+    if stored is not None and len(stored) == KEY_BYTES:
         return stored
-    key = secrets.token_bytes(FINGERPRINT_KEY_BYTES)
+    key = secrets.token_bytes(KEY_BYTES)
     write_private(data.verifiers_key, key)
     return key
-
-
-def _fingerprint(key: bytes, username: str, password: bytes) -> str:
-    # The length keeps ("ab", "c") and ("a", "bc") apart.
-    name = username.encode()
-    return hmac.new(key, len(name).to_bytes(4, "big") + name + password, hashlib.sha256).hexdigest()
-
-
-def _derived_key(key: bytes, purpose: str) -> bytes:
-    return hmac.digest(key, purpose.encode(), hashlib.sha256)
 
 
 def _read_cache(data: DataFolder) -> dict[str, Verifier]:

@@ -88,10 +88,15 @@ def can_i(policy: Policy, question: Question) -> Answer:
 
 
 def _others(policy: Policy, who: Who, principal: Principal | None) -> tuple[str, ...]:
-    unnamed = policy.authenticated if who.username else policy.anonymous
-    asked = unnamed if principal is None else principal.rules
-    mine = {policy.rules[index].permission for index in asked}
-    return tuple(dict.fromkeys(rule.permission for rule in policy.rules if rule.permission not in mine))
+    asked = permissions_of(policy, who.username, principal)
+    return tuple(each for each in policy.permissions if each not in asked)
+
+
+def permissions_of(policy: Policy, username: str, principal: Principal | None) -> tuple[str, ...]:
+    """The references of those that are asked for this client; `username` "" is the anonymous one."""
+    if not username:
+        return policy.anonymous
+    return (*policy.authenticated, *(() if principal is None else principal.permissions))
 
 
 def _checked_topic(question: Question) -> tuple[str | None, str]:

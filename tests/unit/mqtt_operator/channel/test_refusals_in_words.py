@@ -13,7 +13,6 @@ from mqtt_operator.channel.connection import (
     explained,
     split_address,
 )
-from mqtt_operator.channel.policy import PART_BYTES_MAX, cut
 from mqtt_operator.channel.terms import SharedStoreError, StoreAwayError
 
 SETTINGS = RedisSettings(addresses=("redis:6379",), key_prefix="p")
@@ -69,27 +68,3 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, field: str) -> None
 )
 def test_an_address_is_a_host_and_a_port(address: str, expected: tuple[str, int]) -> None:
     assert split_address(address) == expected
-
-
-@pytest.mark.parametrize("size", [0, 1, PART_BYTES_MAX, PART_BYTES_MAX + 1, 3 * PART_BYTES_MAX])
-def test_parts_are_bounded_and_make_up_the_document(size: int) -> None:
-    document = bytes(size)
-    parts = list(cut(document))
-    assert b"".join(parts) == document
-    assert len(parts) >= 1
-    assert all(len(part) <= PART_BYTES_MAX for part in parts)
-
-
-def document(principals: int, changed: int) -> bytes:
-    """A policy in which one principal is longer by one letter than in that of another `changed`."""
-    entries = [f'"user-{n:05d}":{{"uid":"{"x" * (300 + (n == changed))}-{n}"}}' for n in range(principals)]
-    return f"{{{','.join(entries)}}}".encode()
-
-
-def test_a_change_leaves_the_names_of_nearly_all_parts() -> None:
-    """What did not change is neither written nor fetched again, though it stands at another place."""
-    before, after = (list(cut(document(20_000, changed))) for changed in (-1, 10_000))
-    assert b"".join(after) == document(20_000, 10_000)
-    assert len(before) > 20
-    assert len(set(after) - set(before)) <= 3
-    assert all(len(part) <= PART_BYTES_MAX for part in after)

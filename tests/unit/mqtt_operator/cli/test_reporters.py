@@ -15,9 +15,9 @@ from mqtt_api.node_settings import RedisTLSSettings
 from mqtt_operator.cli import view
 from mqtt_operator.cli.plain import PlainReporter
 from mqtt_operator.cli.screen import REFUSALS_PER_STATUS_MAX, ScreenReporter
+from mqtt_operator.credentials.certificates import issue_ca
 from mqtt_operator.desired.redis_settings import RedisPlace
 from mqtt_operator.errors import ExpectedError
-from mqtt_operator.local.certificates import issue_ca
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.deploy import Deployment, Site, Surroundings
 from mqtt_operator.local.deploy import deploy as deploy_step

@@ -8,6 +8,7 @@ import pytest
 from mqtt_api.node_settings import (
     AuthenticationSettings,
     DrainSettings,
+    HTTPSettings,
     MQTTSettings,
     NodeSettings,
     ProxyProtocolSettings,
@@ -186,3 +187,13 @@ def test_a_node_beside_others_has_ports_and_a_name_of_its_own(broker: Any) -> No
     assert settings.server_reference == "localhost:8885"
     assert settings.store == shared
     assert settings.store_bytes_max is None
+
+
+def test_where_probes_are_answered_and_how_long_a_goodbye_may_take_arrive(broker: Any) -> None:
+    parsed = parse_document(broker())
+    assert isinstance(parsed, MQTTBroker)
+    assert build_node_settings(parsed, PLACE).http is None
+    place = msgspec.structs.replace(PLACE, http=HTTPSettings(host="::", port=8081), grace_s=60)
+    settings = build_node_settings(parsed, place)
+    assert settings.http == HTTPSettings(host="::", port=8081)
+    assert settings.drain.grace_s == 60

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mqtt_operator.channel.terms import Member, MemberFacts, Members
+from mqtt_api.node_facts import NodeFacts
+from mqtt_operator.channel.terms import Member, Members
 from mqtt_operator.errors import NodeFailedError
 from mqtt_operator.local.draining import LOOK_S, drain
 
@@ -20,7 +21,7 @@ class Door:
         if connections is None:
             return Members(nodes={}, feed_end=0, policy_revision=1)
         token = self._token_then if self.orders else 5
-        facts = MemberFacts(connections=connections)
+        facts = NodeFacts(connections=connections)
         return Members(
             nodes={"plant-1": Member(node="plant-1", token=token, renewals=1, facts=facts)},
             feed_end=0,

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from mqtt_api.policy import Activity
+from mqtt_operator.credentials.certificates import issue_ca, issue_server
 from mqtt_operator.errors import ExpectedError, FilesRefusedError, Mistake
-from mqtt_operator.local.certificates import issue_ca, issue_server
+from mqtt_operator.local.ask import Asked, ask
 from mqtt_operator.local.folder import read_folder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -133,6 +135,49 @@ def test_an_object_of_another_namespace_cannot_attach_itself(folder: Any, broker
     mistake = sole_mistake(folder)
     assert mistake.field == "spec.brokerRef.namespace"
     assert "move this object to namespace default" in mistake.message
+
+
+ATTACHMENT = {
+    "namespaces": {"selector": {"matchLabels": {"team": "a"}}},
+    "topics": ["team-a/#"],
+    "clientIDPrefix": "team-a.",
+    "usernamePrefix": "team-a.",
+}
+TEAM = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a", "labels": {"team": "a"}}}
+OF_PLANT = {"name": "plant", "namespace": "default"}
+
+
+def test_another_namespace_attaches_as_the_broker_hands_out(
+    folder: Any, broker: Any, client: Any, permission: Any
+) -> None:
+    folder.put("a.yaml", broker(attachments=[ATTACHMENT]), TEAM)
+    metadata = {"namespace": "team-a"}
+    pump = client("team-a.pump", metadata=metadata, brokerRef=OF_PLANT)
+    subjects = [{"kind": "MQTTClient", "name": "team-a.pump"}]
+    own = permission(metadata=metadata, brokerRef=OF_PLANT, subjects=subjects, rule={"topics": ["team-a/x"]})
+    folder.put("b.yaml", pump, own)
+    declared = folder.read()
+    assert declared.notes == ()
+    assert [each.reference for each in declared.clients] == ["team-a/team-a.pump"]
+    assert [each.reference for each in declared.permissions] == ["team-a/pumps"]
+    asked = Asked(client="team-a.pump", activity=Activity.PUBLISH, topic="team-a/x")
+    assert ask(declared, asked).allowed
+
+
+def test_another_namespace_that_goes_beyond_its_attachment_is_told_the_field(
+    folder: Any, broker: Any, permission: Any
+) -> None:
+    folder.put("a.yaml", broker(attachments=[ATTACHMENT]), TEAM)
+    groups = [{"kind": "Group", "name": "all"}]
+    folder.put("b.yaml", permission(metadata={"namespace": "team-a"}, brokerRef=OF_PLANT, subjects=groups))
+    mistake = sole_mistake(folder)
+    assert mistake.field == "spec.rules[0].topics[0]"
+    assert "goes beyond what is handed to this namespace: team-a/#" in mistake.message
+
+
+def test_a_namespace_with_labels_that_are_none_is_a_mistake(folder: Any, broker: Any) -> None:
+    folder.put("a.yaml", broker(), {**TEAM, "metadata": {"name": "team-a", "labels": {"a b": "c"}}})
+    assert sole_mistake(folder).field == "metadata.labels"
 
 
 def test_what_refers_to_an_object_with_a_mistake_is_not_blamed(folder: Any, broker: Any, client: Any) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
-from mqtt_operator.channel.terms import Member, MemberFacts, Members, StoreAwayError
+from mqtt_operator.channel.terms import Member, Members, StoreAwayError
 from mqtt_operator.local.members import NodeView, State, look_at, views
 from mqtt_operator.local.node_status import AmongOthers, NodeStatus, summed
 from mqtt_operator.local.run_document import Run, RunNode
@@ -16,7 +17,7 @@ STORE = RedisSettings(addresses=("redis:6379",), key_prefix="p")
 
 
 def member(node: str = "plant-0", **facts: Any) -> Member:
-    told = MemberFacts(**{"applied": 40, "policy_revision": 6, "connections": 9, **facts})
+    told = NodeFacts(**{"applied": 40, "policy_revision": 6, "connections": 9, **facts})
     return Member(node=node, token=3, renewals=1, facts=told)
 
 

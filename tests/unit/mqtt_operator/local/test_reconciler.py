@@ -1,6 +1,5 @@
 """From a folder to the files of a node, and what a change of the folder changes."""
 
-import json
 import os
 import stat
 from collections.abc import Callable
@@ -14,8 +13,8 @@ from argon2 import PasswordHasher
 
 from mqtt_api.node_settings import NodeSettings
 from mqtt_api.policy import Policy, decode_policy
+from mqtt_operator.credentials.certificates import SERVER_LIFETIME, issue_ca, issue_server
 from mqtt_operator.errors import DataFolderError, ExpectedError, FilesRefusedError
-from mqtt_operator.local.certificates import SERVER_LIFETIME, issue_ca, issue_server
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.deploy import Site
 from mqtt_operator.local.reconciler import Options, Reconciler
@@ -318,4 +317,4 @@ def test_no_file_of_a_node_holds_a_password(bench: Bench) -> None:
     password = (bench.data.secret("default", "pump-7-mqtt") / "password").read_text()
     holders = [path for path in bench.data.root.rglob("*") if path.is_file() and password in path.read_text("latin-1")]
     assert [path.name for path in holders] == ["password"]
-    assert "pump-7" in json.loads(bench.data.policy.read_bytes())["principals"]
+    assert "pump-7" in bench.policy.principals

@@ -9,11 +9,11 @@ from argon2 import PasswordHasher
 from mqtt_api.policy import ScramMechanism, decode_policy
 from mqtt_api.resources import MQTTBroker, parse_document
 from mqtt_api.scram import ITERATIONS, SALT_KEY_BYTES, salt_of
-from mqtt_operator.local import verifiers
+from mqtt_operator.credentials import verifiers
+from mqtt_operator.credentials.scram import make_verifier, mechanisms_of, password_mistake, username_mistake
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.deploy import Deployment, Site
 from mqtt_operator.local.reconciler import Options, Reconciler
-from mqtt_operator.local.scram import make_verifier, mechanisms_of, password_mistake, username_mistake
 from mqtt_operator.local.verifiers import verifiers_of
 
 BOTH = tuple(ScramMechanism)

@@ -9,9 +9,9 @@ import pytest
 
 from mqtt_api.kinds.session_store import DurabilityLevel
 from mqtt_api.node_settings import RedisTLSSettings
+from mqtt_operator.credentials.certificates import issue_ca
 from mqtt_operator.desired.redis_settings import LogIn
 from mqtt_operator.errors import ExpectedError
-from mqtt_operator.local.certificates import issue_ca
 from mqtt_operator.local.data_folder import DataFolder
 from mqtt_operator.local.store_place import Kind, StoreWords, choose, declared_place, named_place, own_level
 

@@ -6,8 +6,9 @@ import pytest
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 
+from mqtt_operator.credentials.argon2id import MEMORY_KIB, TIME_COST, standard_hasher, verifier_mistake
 from mqtt_operator.local.data_folder import DataFolder
-from mqtt_operator.local.verifiers import MEMORY_KIB, TIME_COST, standard_hasher, verifier_mistake, verifiers_of
+from mqtt_operator.local.verifiers import verifiers_of
 
 
 class CountingHasher(PasswordHasher):

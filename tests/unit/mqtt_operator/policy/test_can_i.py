@@ -1,28 +1,36 @@
 """What `can-i` answers, given a policy."""
 
+from typing import Any
+
 import pytest
 
 from mqtt_api.policy import Activity, CertificateMatch, Effect, Policy, Principal, Rule
 from mqtt_operator.errors import UsageError
 from mqtt_operator.policy.can_i import Answer, Question, Who, can_i
 
+
+def rule(name: str, effect: Effect, activity: Activity, topic: str, **more: Any) -> Rule:
+    return Rule(permission=f"n/{name}", name="rule", effect=effect, activity=activity, topics=(topic,), **more)
+
+
 RULES = (
-    Rule(permission="n/p", name="own", effect=Effect.ALLOW, activity=Activity.PUBLISH, topics=("own/${clientid}",)),
-    Rule(permission="n/p", name="read", effect=Effect.ALLOW, activity=Activity.SUBSCRIBE, topics=("a/#",), qos=(0, 1)),
-    Rule(permission="n/p", name="not-b", effect=Effect.DENY, activity=Activity.SUBSCRIBE, topics=("a/b",)),
-    Rule(permission="n/p", name="cert", effect=Effect.ALLOW, activity=Activity.PUBLISH, topics=("cn/${cert.cn}",)),
+    rule("own", Effect.ALLOW, Activity.PUBLISH, "own/${clientid}"),
+    rule("read", Effect.ALLOW, Activity.SUBSCRIBE, "a/#", qos=(0, 1)),
+    rule("not-b", Effect.DENY, Activity.SUBSCRIBE, "a/b"),
+    rule("cert", Effect.ALLOW, Activity.PUBLISH, "cn/${cert.cn}"),
 )
+OWN, READ, NOT_B, CERT = (each.permission for each in RULES)
 POLICY = Policy(
-    rules=RULES,
+    permissions={each.permission: (each,) for each in RULES},
     principals={
-        "pump": Principal(username="pump", client_ids=("${username}", "pump-*"), rules=(0, 1, 2, 3)),
-        "fleet": Principal(username="fleet", client_ids=("f-*",), rules=(0,)),
-        "exact": Principal(username="exact", rules=(0,)),
-        "off": Principal(username="off", suspended=True, rules=(0, 1)),
+        "pump": Principal(username="pump", client_ids=("${username}", "pump-*"), permissions=(OWN, READ, NOT_B, CERT)),
+        "fleet": Principal(username="fleet", client_ids=("f-*",), permissions=(OWN,)),
+        "exact": Principal(username="exact", permissions=(OWN,)),
+        "off": Principal(username="off", suspended=True, permissions=(OWN, READ)),
         "all": Principal(username="all", client_ids=("*",), certificates=(CertificateMatch(common_name="x"),)),
     },
-    authenticated=(3,),
-    anonymous=(0,),
+    authenticated=(CERT,),
+    anonymous=(OWN,),
 )
 
 
@@ -39,8 +47,8 @@ def subscribe(topic: str, *, qos: int = 0, group: str | None = None) -> Answer:
 
 def test_an_allowed_publish_names_its_rule_and_the_walk() -> None:
     answer = publish("pump", "own/pump")
-    assert (answer.allowed, answer.rule, answer.client_id) == (True, "n/p/own", "pump")
-    assert "n/p/own" in [step.rule for step in answer.walk]
+    assert (answer.allowed, answer.rule, answer.client_id) == (True, "n/own/rule", "pump")
+    assert "n/own/rule" in [step.rule for step in answer.walk]
 
 
 def test_no_rule_means_no() -> None:
@@ -117,7 +125,7 @@ def test_denied_topics_inside_a_granted_filter_are_told() -> None:
 
 def test_a_denied_filter_names_the_deny() -> None:
     answer = subscribe("a/b")
-    assert (answer.allowed, answer.rule) == (False, "n/p/not-b")
+    assert (answer.allowed, answer.rule) == (False, "n/not-b/rule")
 
 
 def test_a_shared_filter_may_be_written_either_way() -> None:

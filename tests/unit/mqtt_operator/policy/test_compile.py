@@ -17,29 +17,35 @@ from mqtt_api.policy import (
     encode_policy,
 )
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission, parse_document
-from mqtt_operator.policy.compile import compile_policy
+from mqtt_operator.policy.can_i import permissions_of
+from mqtt_operator.policy.compile import Proof, compile_policy
 
 
 def compiled(
-    *documents: dict[str, Any], passwords: dict[str, tuple[str, ...]] | None = None, revision: int = 1
+    *documents: dict[str, Any],
+    passwords: dict[str, tuple[str, ...]] | None = None,
+    revision: int = 1,
+    holders: dict[str, str] | None = None,
 ) -> Policy:
     """Of the one broker among the documents."""
     objects = [parse_document(document) for document in documents]
     (broker,) = [each for each in objects if isinstance(each, MQTTBroker)]
     clients = [each for each in objects if isinstance(each, MQTTClient)]
     permissions = [each for each in objects if isinstance(each, TopicPermission)]
-    return compile_policy(broker, clients, permissions, passwords or {}, revision)
+    proofs = {client.reference: Proof(passwords=(passwords or {}).get(client.username, ())) for client in clients}
+    return compile_policy(broker, clients, permissions, proofs, revision, holders=holders or {})
 
 
 def granted(policy: Policy, username: str) -> list[str]:
-    return [policy.rules[index].reference for index in policy.principals[username].rules]
+    granted = permissions_of(policy, username, policy.principals[username])
+    return [rule.reference for permission in granted for rule in policy.permissions[permission]]
 
 
 def test_without_permissions_nobody_may_do_anything(broker: Any, client: Any) -> None:
     policy = compiled(broker(), client())
     assert policy.default_effect is Effect.DENY
-    assert policy.rules == ()
-    assert policy.authenticated == policy.anonymous == policy.principals["pump-7"].rules == ()
+    assert policy.permissions == {}
+    assert policy.authenticated == policy.anonymous == policy.principals["pump-7"].permissions == ()
 
 
 def test_the_blocklist_must_be_asked_for(broker: Any) -> None:
@@ -80,6 +86,22 @@ def test_a_username_claimed_twice_belongs_to_nobody(broker: Any, client: Any, pe
         passwords={"pump-7": ("x",)},
     )
     assert set(policy.principals) == {"c"}
+
+
+def test_a_username_claimed_twice_stays_with_whom_it_was(broker: Any, client: Any) -> None:
+    claimants = [client("pump-7", metadata={"uid": "u-1"}), client("b", username="pump-7", metadata={"uid": "u-2"})]
+    policy = compiled(broker(), *claimants, holders={"pump-7": "u-2"})
+    assert policy.principals["pump-7"].uid == "u-2"
+    assert not compiled(broker(), *claimants, holders={"pump-7": "gone"}).principals
+    assert compiled(broker(), claimants[0], holders={"pump-7": "gone"}).principals["pump-7"].uid == "u-1"
+
+
+def test_a_permission_for_everybody_is_not_repeated_for_each(broker: Any, client: Any, permission: Any) -> None:
+    subjects = [{"kind": "Authenticated"}, {"kind": "MQTTClient", "name": "pump-7"}]
+    policy = compiled(broker(), client(), permission(subjects=subjects))
+    assert policy.authenticated == ("default/pumps",)
+    assert policy.principals["pump-7"].permissions == ()
+    assert granted(policy, "pump-7") == ["default/pumps/own"]
 
 
 def test_the_username_is_the_objects_name_unless_written(broker: Any, client: Any) -> None:
@@ -203,8 +225,8 @@ def test_anonymous_and_open_principals_have_their_own_rules(broker: Any, client:
         permission("a", subjects=[{"kind": "Anonymous"}]),
         permission("b", subjects=[{"kind": "Authenticated"}]),
     )
-    assert [policy.rules[index].permission for index in policy.anonymous] == ["default/a"]
-    assert [policy.rules[index].permission for index in policy.authenticated] == ["default/b"]
+    assert policy.anonymous == ("default/a",)
+    assert policy.authenticated == ("default/b",)
     assert granted(policy, "pump-7") == ["default/b/own"]
 
 

@@ -10,9 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from mqtt_operator.errors import DataFolderError
-from mqtt_operator.local.authority import ensure_ca, ensure_server
-from mqtt_operator.local.certificates import (
+from mqtt_operator.credentials.certificates import (
     CA_LIFETIME,
     SERVER_LIFETIME,
     KeyPair,
@@ -28,6 +26,8 @@ from mqtt_operator.local.certificates import (
     why_new_ca,
     why_new_server,
 )
+from mqtt_operator.errors import DataFolderError
+from mqtt_operator.local.authority import ensure_ca, ensure_server
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = ("localhost", "127.0.0.1", "::1", "plant.example.org")

@@ -1,4 +1,4 @@
-"""The local certificate authority and the server certificates it issues, where the files name none.
+"""Certificates that we issue ourselves where nobody names one, and what is wrong with those that people bring.
 
 Knows X.509 lifetimes, names and what fits what; does not know listeners, files or when it is asked. Time comes in.
 """

@@ -1,0 +1,134 @@
+"""The newest certificate of each listener with TLS, and why it cannot be used.
+
+Knows where certificates lie and what cert-manager says of them; does not know what nodes serve.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cryptography import x509
+from msgspec import Struct
+
+from mqtt_api.conditions import Reason
+from mqtt_api.kinds.certificates import CERT_MANAGER_GROUP, IssuerRef
+from mqtt_api.kinds.mqttbroker import Listener, ListenerTLS
+from mqtt_api.resources import MQTTBroker
+from mqtt_operator.credentials.certificates import KeyPair, key_pair_mistake
+from mqtt_operator.desired import kinds, names
+from mqtt_operator.desired.kinds import Kind
+from mqtt_operator.desired.manifest import Manifest
+from mqtt_operator.kube.port import ForbiddenError, Kube
+from mqtt_operator.reconcile.observe import Found
+from mqtt_operator.reconcile.registry import Registry
+from mqtt_operator.reconcile.resolving import server_key_pair
+from mqtt_operator.status.observation import CertificateSeen
+from mqtt_operator.status.verdict import Problem
+
+_ISSUERS: Mapping[str, Kind] = {"Issuer": kinds.ISSUER, "ClusterIssuer": kinds.CLUSTER_ISSUER}
+
+
+class CertificatesView(Struct, frozen=True, kw_only=True):
+    """`issuers`: what is wrong with those that are referred to."""
+
+    seen: tuple[CertificateSeen, ...] = ()
+    issuers: tuple[Problem, ...] = ()
+
+    @property
+    def pending(self) -> tuple[Problem, ...]:
+        """Of those that are not there at all: a pod that mounts one would hang."""
+        return tuple(each.problem for each in self.seen if each.problem is not None and not each.serial)
+
+
+def source_problem(broker: MQTTBroker) -> Problem | None:
+    """A listener whose certificate would come from nowhere; None: there is none such."""
+    lacking = [
+        listener.name
+        for listener in broker.spec.listeners
+        if listener.tls is not None and listener.tls.issuer_ref is None and listener.tls.secret_ref is None
+    ]
+    if not lacking:
+        return None
+    sentence = f"Listener {', '.join(lacking)} has TLS and no certificate: name issuerRef or secretRef in its tls."
+    return Problem(Reason.NO_CERTIFICATE_SOURCE, sentence)
+
+
+async def view_certificates(kube: Kube, broker: MQTTBroker, registry: Registry, found: Found) -> CertificatesView:
+    """Raises UnseenError while nobody knows which Secrets there are; KubeError."""
+    seen = tuple(_see(broker, listener, listener.tls, registry, found) for listener in _with_tls(broker))
+    refs = {
+        listener.tls.issuer_ref
+        for listener, each in zip(_with_tls(broker), seen, strict=True)
+        if listener.tls is not None and listener.tls.issuer_ref is not None and not each.serial
+    }
+    problems = [await _issuer_problem(kube, broker.metadata.namespace, ref) for ref in sorted(refs, key=str)]
+    return CertificatesView(seen=seen, issuers=tuple(each for each in problems if each is not None))
+
+
+def _with_tls(broker: MQTTBroker) -> list[Listener]:
+    return [listener for listener in broker.spec.listeners if listener.tls is not None]
+
+
+def _see(
+    broker: MQTTBroker, listener: Listener, tls: ListenerTLS | None, registry: Registry, found: Found
+) -> CertificateSeen:
+    pair = server_key_pair(broker, listener, registry)
+    issued = tls is not None and tls.issuer_ref is not None
+    certificate = found.child(kinds.CERTIFICATE, names.tls(broker.metadata.name, listener.name)) if issued else None
+    failure = None if certificate is None else _failure(listener, certificate)
+    if pair is None:
+        return CertificateSeen(listener=listener.name, problem=failure or _pending(listener, found, issued=issued))
+    mistake = key_pair_mistake(pair)
+    if mistake is not None:
+        sentence = f"Of listener {listener.name} {mistake}; nodes go on with the certificate they have."
+        return CertificateSeen(listener=listener.name, problem=Problem(Reason.CERTIFICATE_INVALID, sentence))
+    return _facts(listener, pair, failure)
+
+
+def _facts(listener: Listener, pair: KeyPair, problem: Problem | None) -> CertificateSeen:
+    certificate = x509.load_pem_x509_certificate(pair.certificate)
+    serial = certificate.serial_number
+    return CertificateSeen(
+        listener=listener.name,
+        serial=serial.to_bytes(max(1, (serial.bit_length() + 7) // 8), "big").hex(),
+        not_after=certificate.not_valid_after_utc,
+        lifetime=certificate.not_valid_after_utc - certificate.not_valid_before_utc,
+        problem=problem,
+    )
+
+
+def _pending(listener: Listener, found: Found, *, issued: bool) -> Problem:
+    if issued and kinds.CERTIFICATE not in found.served:
+        sentence = f"The certificate of listener {listener.name} comes from cert-manager: install that."
+        return Problem(Reason.CERT_MANAGER_NOT_INSTALLED, sentence)
+    return Problem(Reason.CERTIFICATE_PENDING, f"The certificate of listener {listener.name} is not there yet.")
+
+
+def _failure(listener: Listener, certificate: Manifest) -> Problem | None:
+    """cert-manager tries again by itself, an hour later and then less and less often."""
+    for condition in certificate.get("status", {}).get("conditions", ()):
+        if condition["type"] == "Issuing" and condition["status"] == "False" and condition.get("reason") == "Failed":
+            sentence = f"cert-manager cannot issue the certificate of listener {listener.name}: {condition['message']}"
+            return Problem(Reason.ISSUANCE_FAILED, sentence)
+    return None
+
+
+async def _issuer_problem(kube: Kube, namespace: str, ref: IssuerRef) -> Problem | None:
+    """None also where nobody lets us look, or where the issuer is of a kind that others made."""
+    kind = _ISSUERS.get(ref.kind) if ref.group == CERT_MANAGER_GROUP else None
+    if kind is None:
+        return None
+    try:
+        issuer = await kube.get(kind, namespace if kind.namespaced else "", ref.name)
+    except ForbiddenError:
+        return None
+    if issuer is None:
+        return Problem(Reason.ISSUER_NOT_FOUND, f"There is no {ref.kind} {ref.name}: it is waited for.")
+    return next(_not_ready(ref, issuer), None)
+
+
+def _not_ready(ref: IssuerRef, issuer: Mapping[str, Any]) -> Iterator[Problem]:
+    for condition in issuer.get("status", {}).get("conditions", ()):
+        if condition["type"] == "Ready" and condition["status"] != "True":
+            yield Problem(
+                Reason.ISSUER_NOT_READY, f"{ref.kind} {ref.name} is not ready: {condition.get('message', '')}"
+            )
