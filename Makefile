@@ -34,6 +34,9 @@ kubernetes: ## a real API server: the definitions and what they refuse
 
 gen: sync ## write the CRDs, the state diagram and the clause table again
 	@.venv/bin/python hack/gen_crds.py
+	@.venv/bin/python hack/rbac.py
+	@.venv/bin/python hack/gen_boards.py
+	@.venv/bin/python hack/gen_manifests.py
 	@.venv/bin/python hack/state_diagram.py
 	@.venv/bin/python hack/clauses.py --markdown
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.kube import kubectl
+from support.kube import kubectl, loaded
 from support.kube.api import Api
 from support.kube.place import Place, Tier
 from support.kube.shared import shared_cluster
@@ -27,9 +27,24 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster(shared_folder: Path) -> Iterator[Place]:
     """An API server with our definitions. Namespaces keep tests apart."""
     with shared_cluster(shared_folder, Tier.FAST) as place:
-        kubectl.apply_files(place, sorted((ROOT / "crds").glob("*.yaml")))
-        kubectl.call(place, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        define(place)
         yield place
+
+
+@pytest.fixture(scope="session")
+def node_cluster(shared_folder: Path) -> Iterator[Place]:
+    """A cluster with a node that runs pods, with our definitions and images of tools."""
+    if not os.environ.get("STOA_LONG_TESTS"):
+        pytest.skip("minutes of building: STOA_LONG_TESTS=1")
+    with shared_cluster(shared_folder, Tier.FULL) as place:
+        loaded.load(place, loaded.TOOLS)
+        define(place)
+        yield place
+
+
+def define(place: Place) -> None:
+    kubectl.apply_files(place, sorted((ROOT / "crds").glob("*.yaml")))
+    kubectl.call(place, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
 
 @pytest.fixture(scope="session")

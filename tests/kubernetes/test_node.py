@@ -8,29 +8,17 @@ from typing import Any
 
 import pytest
 
-from support.kube import cgroups, clusters, daemons, images, kubectl, sandbox
+from support.kube import cgroups, clusters, daemons, kubectl, sandbox
+from support.kube.loaded import SHELL_TAG
 from support.kube.place import Place, Tier
-from support.kube.shared import command, require, shared_cluster
+from support.kube.plan import network_of
+from support.kube.shared import command, require
 from support.waiting import wait_until
 
-IMAGE = "localhost/stoa/busybox:1"
 POD_S_MAX = 60
 LINES_S_MAX = 20.0
 
-pytestmark = [
-    pytest.mark.skipif(not os.environ.get("STOA_LONG_TESTS"), reason="minutes of building: STOA_LONG_TESTS=1"),
-    pytest.mark.timeout(600),
-]
-
-
-@pytest.fixture(scope="session")
-def node_cluster(shared_folder: Path) -> Iterator[Place]:
-    """A cluster with a node, and an image with a shell."""
-    with shared_cluster(shared_folder, Tier.FULL) as place:
-        archive = shared_folder / f"busybox-{os.getpid()}.tar"
-        images.write(images.busybox(IMAGE), archive)
-        command(place, "load-image", archive)
-        yield place
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -49,7 +37,7 @@ def namespace(node_cluster: Place, request: pytest.FixtureRequest) -> Iterator[s
 def _pod(name: str, namespace: str, script: str, **spec: object) -> dict[str, Any]:
     container = {
         "name": "shell",
-        "image": IMAGE,
+        "image": SHELL_TAG,
         "imagePullPolicy": "Never",
         "args": ["-c", script],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
@@ -125,6 +113,8 @@ def test_a_certificate_is_issued(node_cluster: Place, namespace: str) -> None:
 
 def test_a_cluster_with_a_node_leaves_nothing_behind(tmp_path: Path) -> None:
     """No process, namespace, mount, link or control group; the machine's packet filter is never touched."""
+    if not os.environ.get("STOA_LONG_TESTS"):
+        pytest.skip("minutes of building: STOA_LONG_TESTS=1")
     require(Tier.FULL)
     place = Place(tmp_path / "clusters" / "second")
     try:
@@ -167,9 +157,7 @@ def _all_namespaces() -> set[str]:
 
 def _link(place: Place) -> str:
     """The machine's end of its wire: the one with the address of its API server."""
-    server = kubectl.call(place, "config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
-    number = server.split(".")[2]
-    return f"stoa{number}"
+    return network_of(place).link
 
 
 def _links() -> set[str]:

@@ -42,27 +42,31 @@ def policy(
     default_effect: Effect = Effect.DENY,
 ) -> Policy:
     """`users` have PASSWORD and may use client ids that begin with their name; `principals` overrides that per name."""
-    rules: list[Rule] = []
+    permissions: dict[str, tuple[Rule, ...]] = {}
 
-    def indexes(wanted: Iterable[Rule]) -> tuple[int, ...]:
-        start = len(rules)
-        rules.extend(wanted)
-        return tuple(range(start, len(rules)))
+    def granted(wanted: Iterable[Rule]) -> tuple[str, ...]:
+        """A permission of their own for these rules."""
+        rules = tuple(wanted)
+        if not rules:
+            return ()
+        reference = f"test/permission-{len(permissions)}" if permissions else "test/permission"
+        permissions[reference] = tuple(msgspec.structs.replace(each, permission=reference) for each in rules)
+        return (reference,)
 
     made: dict[str, Principal] = {}
     for name, own in (users or {}).items():
         template = (principals or {}).get(name) or Principal(
             username=name, uid=f"uid-{name}", namespace="test", client_ids=(name, f"{name}-*"), passwords=(verifier(),)
         )
-        made[name] = msgspec.structs.replace(template, rules=indexes(own))
+        made[name] = msgspec.structs.replace(template, permissions=granted(own))
     return Policy(
         revision=revision,
         digest=f"test-{revision}",
         default_effect=default_effect,
-        anonymous=indexes(anonymous),
-        authenticated=indexes(authenticated),
+        anonymous=granted(anonymous),
+        authenticated=granted(authenticated),
         principals=made,
-        rules=tuple(rules),
+        permissions=permissions,
     )
 
 

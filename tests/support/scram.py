@@ -13,7 +13,7 @@ from mqtt_api.node_settings import AuthenticationSettings
 from mqtt_api.policy import Policy, ScramMechanism, ScramVerifier
 from mqtt_broker.wire.packets import Auth, ConnAck, Connect, Packet, Properties
 from mqtt_broker.wire.reasons import ReasonCode
-from mqtt_operator.local.scram import make_verifier
+from mqtt_operator.credentials.scram import make_verifier
 from support.client import Client
 from support.policies import PASSWORD
 

@@ -35,11 +35,13 @@ async def eventually(condition: Callable[[], object], deadline_s: float = DEADLI
         await asyncio.sleep(POLL_INTERVAL_S)
 
 
-def wait_until(condition: Callable[[], T], deadline_s: float = DEADLINE_S, what: str = "") -> T:
+def wait_until(
+    condition: Callable[[], T], deadline_s: float = DEADLINE_S, what: str = "", interval_s: float = POLL_INTERVAL_S
+) -> T:
     """The same for a fixture that has no event loop."""
     ends_at = time.monotonic() + deadline_s
     while not (value := condition()):
         if time.monotonic() > ends_at:
             raise NotInTimeError(f"not within {deadline_s} s: {what or condition}")
-        time.sleep(POLL_INTERVAL_S)
+        time.sleep(interval_s)
     return value

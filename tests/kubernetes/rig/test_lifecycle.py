@@ -75,8 +75,11 @@ def test_what_an_up_that_was_killed_has_left_is_taken_down(place: Place) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_up_that_is_interrupted_takes_down_what_it_started(number: signal.Signals, place: Place) -> None:
-    program = Program(command_line(place, "up", "--fast", "--backend", "local"), environment(place))
+@pytest.mark.parametrize("first", ["", "trap '' INT; "], ids=["in front", "beside others"])
+def test_an_up_that_is_interrupted_takes_down_what_it_started(number: signal.Signals, first: str, place: Place) -> None:
+    """Also when a shell runs it beside others: then it is started with the interrupt ignored."""
+    up = command_line(place, "up", "--fast", "--backend", "local")
+    program = Program(["sh", "-c", f'{first}exec "$@"', "sh", *up], environment(place))
     wait_until(lambda: "etcd" in daemons.running(place).values(), 30.0)
     program.signal(number)
     assert program.wait(30.0) == 130

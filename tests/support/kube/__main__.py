@@ -1,4 +1,4 @@
-"""hack/cluster: up, down, status, load-image and build, for a person at a terminal.
+"""hack/cluster: up, down, status, load-image, image and build, for a person at a terminal.
 
 What the next command needs (a path) goes to standard output, everything else to standard error.
 """
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from support.kube import building, clusters, components
+from support.kube import building, clusters, components, product_image
 from support.kube.place import Backend, Place, Tier
 from support.kube.problems import ClusterError
 
@@ -19,7 +19,8 @@ DEFAULT_NAME = "dev"
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half up is taken down then, too
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell that runs us beside it has SIGINT ignored
+        signal.signal(number, signal.default_int_handler)  # what is half up is taken down
     try:
         options.run(options)
     except ClusterError as problem:
@@ -70,13 +71,22 @@ def _build(options: argparse.Namespace) -> None:
 
 def _load_image(options: argparse.Namespace) -> None:
     place = Place.named(options.name)
-    clusters.load_image(place, options.archive.resolve())
-    _say(f"{options.archive} is in cluster '{place.name}'.")
+    for archive in [options.archive] if options.archive else [product_image.product(), product_image.redis()]:
+        clusters.load_image(place, archive.resolve())
+        _say(f"{_short(archive)} is in cluster '{place.name}'.")
+
+
+def _image(options: argparse.Namespace) -> None:
+    started = time.monotonic()
+    archive = product_image.product(options.tag)
+    size_mb, limit_mb = product_image.compressed_bytes() / 1e6, product_image.contents().bytes_compressed_max / 1e6
+    _say(f"{options.tag}: {size_mb:.1f} MB compressed, of {limit_mb:.0f} at most, {time.monotonic() - started:.1f} s.")
+    print(archive)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./hack/cluster", description=__doc__.partition("\n")[0])
-    verbs = parser.add_subparsers(required=True, metavar="up|down|status|load-image|build")
+    verbs = parser.add_subparsers(required=True, metavar="up|down|status|load-image|image|build")
 
     up = verbs.add_parser("up", help="start a cluster and print the path of its kubeconfig")
     up.add_argument("--backend", type=Backend, choices=list(Backend), help="default: kind where it is there")
@@ -93,9 +103,13 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--name", default="")
     status.set_defaults(run=_status)
 
-    load = verbs.add_parser("load-image", help="give a cluster an image from an archive")
-    load.add_argument("archive", type=Path, metavar="FILE.tar")
+    load = verbs.add_parser("load-image", help="give a cluster an image from an archive, or those of this tree")
+    load.add_argument("archive", type=Path, metavar="FILE.tar", nargs="?")
     load.set_defaults(run=_load_image)
+
+    image = verbs.add_parser("image", help="make the image of this tree, and print the path of its archive")
+    image.add_argument("--tag", default=product_image.TAG, help=f"default: {product_image.TAG}")
+    image.set_defaults(run=_image)
 
     for verb in (up, build):
         tiers = verb.add_mutually_exclusive_group()

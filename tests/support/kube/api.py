@@ -3,18 +3,14 @@
 For tests that look at a refusal or at one request; what people do goes through kubectl.
 """
 
-import base64
 import http.client
 import json
-import ssl
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-import yaml
+from support.kube import login
 
 ANSWER_S_MAX = 30.0
 
@@ -36,15 +32,10 @@ class Api:
     """One connection to one API server, as whoever the kubeconfig names. For one thread."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        document = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-        (cluster,), (user,) = document["clusters"], document["users"]
-        server = urlsplit(cluster["cluster"]["server"])
-        authority = base64.b64decode(cluster["cluster"]["certificate-authority-data"]).decode()
-        context = ssl.create_default_context(cadata=authority)
-        with _as_files(user["user"]) as (certificate, key):
-            context.load_cert_chain(certificate, key)
+        server, context = login.read(kubeconfig)
+        address = urlsplit(server)
         self._connection = http.client.HTTPSConnection(
-            server.hostname or "", server.port, timeout=ANSWER_S_MAX, context=context
+            address.hostname or "", address.port, timeout=ANSWER_S_MAX, context=context
         )
 
     def call(
@@ -66,13 +57,3 @@ class Api:
 
     def close(self) -> None:
         self._connection.close()
-
-
-@contextmanager
-def _as_files(user: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:
-    """The ssl module takes a client's certificate from files only."""
-    with tempfile.TemporaryDirectory() as folder:
-        certificate, key = Path(folder) / "user.crt", Path(folder) / "user.key"
-        certificate.write_bytes(base64.b64decode(user["client-certificate-data"]))
-        key.write_bytes(base64.b64decode(user["client-key-data"]))
-        yield certificate, key

@@ -13,6 +13,7 @@ from support.kube import (
     building,
     cert_manager,
     cgroups,
+    cloud,
     components,
     containerd,
     controllers,
@@ -24,6 +25,9 @@ from support.kube import (
     kubeconfig,
     kubectl,
     kubelet,
+    metrics_api,
+    monitors,
+    network_policies,
     sandbox,
     scheduler,
 )
@@ -94,8 +98,12 @@ def _start_full(place: Place) -> None:
     containerd.start(plan, node)
     agent = kubelet.start(plan, node)
     kube_proxy.start(plan, node)
+    network_policies.start(plan, node)
+    cloud.start(plan)
+    metrics_api.start(plan)
+    monitors.start(plan)
     dns.start(plan, node)
-    kubectl.apply(place, [_namespace(cert_manager.NAMESPACE)])
+    kubectl.apply(place, [_namespace(cert_manager.NAMESPACE), cloud.storage_class(), *metrics_api.registration(plan)])
     cert_manager.start(place)
     agent.wait_until(lambda: _node_is_ready(place), NODE_S_MAX)
     dns.wait(plan)
@@ -114,7 +122,8 @@ def _start_control_plane(plan: Plan, tier: Tier) -> None:
 
 
 def _plan(place: Place, network: Network, address: str) -> Plan:
-    return Plan(place, network, address, port=free_port(), etcd_port=free_port(), etcd_peer_port=free_port())
+    names = ("port", "etcd_port", "etcd_peer_port", "metrics_port", "monitors_port")
+    return Plan(place, network, address, **{name: free_port() for name in names})
 
 
 def _wait_for_controllers(place: Place) -> None:

@@ -88,6 +88,10 @@ class Place:
         return self.root / "logs"
 
     @property
+    def volumes(self) -> Path:
+        return self.root / "volumes"
+
+    @property
     def keys(self) -> Path:
         return self.root / "keys"
 

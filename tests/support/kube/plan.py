@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from support.kube import kubeconfig
+from support.kube import kubeconfig, login
 from support.kube.building import program_path
 from support.kube.certificates import Authority
-from support.kube.components import FULL
+from support.kube.components import FULL, ROOT
 from support.kube.place import Place
 
 NODE_NAME = "node-1"
@@ -47,8 +47,13 @@ class Network:
 
     @property
     def load_balancers(self) -> str:
-        """Free for tests that play the cloud: the machine sends these to the node."""
+        """Where the cloud's balancers listen: on the machine."""
         return f"10.93.{self.number}.0/24"
+
+    @property
+    def customers(self) -> str:
+        """Free for clients on the machine: they may ask from any of these."""
+        return f"10.94.{self.number}.0/24"
 
     @property
     def kubernetes_service(self) -> str:
@@ -69,6 +74,8 @@ class Plan:
     port: int
     etcd_port: int
     etcd_peer_port: int
+    metrics_port: int
+    monitors_port: int
 
     @cached_property
     def authority(self) -> Authority:
@@ -77,6 +84,11 @@ class Plan:
     @property
     def server(self) -> str:
         return f"https://{self.address}:{self.port}"
+
+    @property
+    def python_environment(self) -> dict[str, str]:
+        """For components that are ours."""
+        return {"PYTHONPATH": str(ROOT / "tests"), "PYTHONUNBUFFERED": "1"}
 
     def program(self, name: str) -> Path:
         module = next(module for module, programs in FULL.items() if name in programs)
@@ -87,3 +99,9 @@ class Plan:
         pair = self.authority.client(user, groups, file)
         path = self.place.keys / f"{file}.kubeconfig"
         return kubeconfig.write(self.place, str(path), self.server, self.authority.pair.certificate, pair)
+
+
+def network_of(place: Place) -> Network:
+    """The addresses of a cluster that runs."""
+    server = login.read(place.kubeconfig).server
+    return Network(int(server.split(".")[2]))

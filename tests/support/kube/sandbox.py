@@ -61,9 +61,12 @@ def connect(sandbox: Sandbox) -> Network:
     _call(["ip", "link", "set", link, "up"])
     _call(sandbox.inside("ip", "address", "add", f"{network.node}/30", "dev", wire))
     _call(sandbox.inside("ip", "link", "set", wire, "up"))
-    # No default route inside: nothing in a cluster can reach further than this machine.
-    for addresses in (network.pods, network.services, network.load_balancers):
+    for addresses in (network.pods, network.services):
         _call(["ip", "route", "add", addresses, "via", network.node, "dev", link])
+    # No default route inside: nothing in a cluster can reach further than this machine.
+    for addresses in (network.load_balancers, network.customers):
+        _call(["ip", "route", "add", "local", addresses, "dev", link])
+        _call(sandbox.inside("ip", "route", "add", addresses, "via", network.host, "dev", wire))
     return network
 
 
