@@ -368,9 +368,13 @@ PERMISSIONS = st.builds(
             "rules": [{"name": "r", "effect": effect, "activity": "All", "topics": topics}],
         },
     },
-    NAMESPACES, st.sampled_from(["p", "q"]), st.one_of(TEMPTING.map(lambda topic: [topic]), st.lists(TOPICS, min_size=1, max_size=3, unique=True)),
-    st.lists(SUBJECTS, min_size=1, max_size=2), st.sampled_from(["Allow", "Deny"]), st.sampled_from([-1000, 0, 1000]),
-)  # fmt: skip
+    NAMESPACES,
+    st.sampled_from(["p", "q"]),
+    st.one_of(TEMPTING.map(lambda topic: [topic]), st.lists(TOPICS, min_size=1, max_size=3, unique=True)),
+    st.lists(SUBJECTS, min_size=1, max_size=2),
+    st.sampled_from(["Allow", "Deny"]),
+    st.sampled_from([-1000, 0, 1000]),
+)
 
 OWNERS = (
     client("pump-7", namespace="mqtt", groups=["all"], attributes={"k": "3"}, metadata={"uid": "7"}),
