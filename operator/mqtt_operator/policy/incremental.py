@@ -176,6 +176,11 @@ class Compiler:
         """How many user names somebody has in the last draft."""
         return len(self._holders)
 
+    @property
+    def kept(self) -> int:
+        """How many principals stay though their clients are gone."""
+        return len(self._kept)
+
     def moved(self) -> set[str]:
         """The permissions that mean others than when this was asked last."""
         moved, self._moved = self._moved, set()

@@ -8,6 +8,7 @@ takes the store, its Secret or the nodes away in any order.
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from mqtt_api.kinds.common import DeletionPolicy
 from mqtt_api.node_settings import RedisSettings
@@ -21,12 +22,16 @@ from mqtt_operator.desired.store_access import redis_access
 from mqtt_operator.kube.port import EventType, Kube
 from mqtt_operator.reconcile.keys import BrokerKey
 from mqtt_operator.reconcile.loop import Outcome
+from mqtt_operator.reconcile.problems import problem_of
 from mqtt_operator.reconcile.registry import Registry, UnseenError
 from mqtt_operator.reconcile.resolving import resolve
 from mqtt_operator.reconcile.store_files import StoreFiles
 from mqtt_operator.rollout.reading import read_time
 
-LET_GO_AFTER = timedelta(seconds=45)  # from the request; with what follows by itself, a namespace is gone in a minute
+# Counted from the request: a namespace has to be gone in a minute, and Kubernetes looks seldom at what is left of it.
+NODES_LEAVE_WITHIN = timedelta(seconds=30)
+MENDED_WITHIN = timedelta(seconds=20)  # a store that is away, or a Secret: most often the whole namespace goes
+KEYS_GO_WITHIN = timedelta(seconds=45)
 REMOVE_S_MAX = 10.0  # in one pass: others of the same operator wait for nobody
 AGAIN_S = 1.0
 
@@ -46,19 +51,18 @@ class Ending:
         """The next step. Over when nothing is left to be done, or when it has taken too long. Raises KubeError."""
         if broker.metadata.annotations.get(names.PAUSE_ANNOTATION) == "true":
             return _over("Paused: the broker goes, and nothing else is done.")
-        is_late = now > read_time(document["metadata"]["deletionTimestamp"]) + LET_GO_AFTER
+        age = now - read_time(document["metadata"]["deletionTimestamp"])
         leaving = await self._stop_nodes(broker)
-        if leaving and not is_late:
+        if leaving and age < NODES_LEAVE_WITHIN:
             return Outcome(f"The broker is being deleted: {leaving} nodes are leaving.", AGAIN_S)
-        world = document.get("status", {}).get("storeID", "")
-        problem = await self._remove_keys(key, broker, world)
-        if problem and not is_late:
-            return Outcome(f"The broker is being deleted: {problem}", AGAIN_S)
-        if problem:
-            sentence = f"The broker is gone, and its keys in the store may not be: {problem}"
-            await self._kube.event(document, EventType.WARNING, "KeysRemain", sentence)
-            return _over(sentence)
-        return _over("The broker is gone.")
+        left = await self._remove_keys(key, broker, document.get("status", {}).get("storeID", ""))
+        if left is None:
+            return _over("The broker is gone.")
+        if age < left.patience:
+            return Outcome(f"The broker is being deleted: {left.sentence}", AGAIN_S)
+        sentence = f"The broker is gone, and its keys in the store may not be: {left.sentence}"
+        await self._kube.event(document, EventType.WARNING, "KeysRemain", sentence)
+        return _over(sentence)
 
     async def _stop_nodes(self, broker: MQTTBroker) -> int:
         """How many nodes are still there."""
@@ -71,26 +75,33 @@ class Ending:
                 await self._kube.delete(kinds.STATEFUL_SET, namespace, name, uid=uid)
         return len(await self._kube.list(kinds.POD, namespace, pods_selector(broker.metadata.name)))
 
-    async def _remove_keys(self, key: BrokerKey, broker: MQTTBroker, world: str) -> str:
-        """Why keys are left, in words for a person; "" if none is, or none should go.
+    async def _remove_keys(self, key: BrokerKey, broker: MQTTBroker, world: str) -> "_Left | None":
+        """None: no key is left, or none should go.
 
         A managed store goes as a whole, with its volume; so does that of a node.
         """
         is_kept = broker.spec.deletion_policy is not DeletionPolicy.DELETE
         if is_kept or broker.spec.session_store.redis is None or not world:
-            return ""
+            return None
         try:
             resolved = resolve(broker, self._registry)
         except UnseenError as error:
-            return str(error)
+            return _Left(str(error), MENDED_WITHIN)
         if resolved.secrets is None:
-            return resolved.problems[-1].sentence
+            return _Left(resolved.problems[-1].sentence, MENDED_WITHIN)
         settings = self._files.settings(key, "operator", redis_access(broker, resolved.secrets))
         try:
             removed = await asyncio.to_thread(self._remover, settings, world, REMOVE_S_MAX)
         except SharedStoreError as error:
-            return " ".join(part for part in (error.what, error.where, error.to_do) if part)
-        return "" if removed.is_all else f"{removed.keys} keys were removed so far."
+            return _Left(problem_of(error).sentence, MENDED_WITHIN)
+        return None if removed.is_all else _Left(f"{removed.keys} keys were removed so far.", KEYS_GO_WITHIN)
+
+
+class _Left(NamedTuple):
+    """Why keys are left, and how long after the request that is waited for."""
+
+    sentence: str
+    patience: timedelta
 
 
 def _over(sentence: str) -> Outcome:

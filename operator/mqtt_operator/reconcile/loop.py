@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from mqtt_operator.errors import ExpectedError
@@ -47,7 +48,7 @@ class Reconciler(Protocol):
         ...
 
 
-class PassResult:
+class PassResult(StrEnum):
     """How a pass ended, as a word for metrics."""
 
     DONE = "done"

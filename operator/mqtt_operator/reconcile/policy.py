@@ -15,6 +15,7 @@ from mqtt_api.conditions import Reason
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.resources import MQTTBroker
 from mqtt_operator.channel.shared_store import SharedStore
+from mqtt_operator.channel.terms import StoreAwayError
 from mqtt_operator.credentials.argon2id import standard_hasher
 from mqtt_operator.desired.inputs import Inputs
 from mqtt_operator.desired.names import PAUSE_ANNOTATION
@@ -32,6 +33,8 @@ from mqtt_operator.reconcile.seen import Seen
 from mqtt_operator.reconcile.statuses import StatusWriter
 from mqtt_operator.reconcile.surroundings import Surroundings
 from mqtt_operator.status.verdict import Problem
+
+STORE_AGAIN_S = 2.0
 
 
 class _Going(NamedTuple):
@@ -100,7 +103,11 @@ class PolicyReconciler:
         place = self._exchange.place(key)
         if place is None:
             return Outcome("It waits until the broker's store can be reached.")
-        return await self._go_on(key, seen, broker, place)
+        try:
+            return await self._go_on(key, seen, broker, place)
+        except StoreAwayError:  # asked again soon: back-off would make everybody wait for it longer than it takes
+            asyncio.get_running_loop().call_later(STORE_AGAIN_S, self._exchange.nudge, key)
+            raise
 
     async def forget(self, key: BrokerKey) -> None:
         """Nothing goes on for this broker from now on. Idempotent."""

@@ -111,19 +111,18 @@ class _Examination:
         self._reads: set[DataKey] = set()
         self._wishes: list[Wish] = []
         self._moments: list[datetime] = []
+        self._bindings: list[str] = []
         self._is_unseen = False
         self._has_staged = False
 
     def result(self) -> Examined:
         credentials = self._client.spec.credentials
-        bindings = []
         for index, source in enumerate(credentials.passwords):
             field = f"spec.credentials.passwords[{index}]"
             if source.secret_ref is not None:
                 self._brought_password(f"{field}.secretRef", source.secret_ref)
             elif source.generate is not None:
                 self._generated_password(f"{field}.generate", source.generate)
-                bindings.append(source.generate.secret_name)
         for index, credential in enumerate(credentials.certificates):
             if credential.issuer_ref is not None:
                 self._issued_certificate(f"spec.credentials.certificates[{index}]", credential)
@@ -139,7 +138,7 @@ class _Examination:
             due_at=min(self._moments, default=None),
             is_unseen=self._is_unseen,
             has_staged=self._has_staged,
-            binding=bindings[0] if bindings else "",
+            binding=self._bindings[0] if self._bindings else "",
         )
 
     # Passwords that people bring
@@ -183,6 +182,7 @@ class _Examination:
         if known is None:
             self._problem(Reason.PENDING, f"{key} is being made.")
         else:
+            self._bindings.append(generate.secret_name)
             self._expired += known.expired_at(self._now)
             self._passwords += (each for each in known.good if each not in self._expired)
         self._rotates = self._rotates or generate.every is not None

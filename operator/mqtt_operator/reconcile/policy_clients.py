@@ -61,8 +61,6 @@ class Clients:
         self._due: list[tuple[datetime, ObjectKey]] = []
         self._stale: set[ObjectKey] = set()
         self._guard = RemovalGuard()
-        self.held = 0
-        """How many are gone whose principals stay until a person confirms it."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -70,6 +68,11 @@ class Clients:
     def has(self, key: ObjectKey) -> bool:
         """There is such a client, whether it takes part or not."""
         return key in self._records
+
+    @property
+    def held(self) -> int:
+        """How many are gone whose principals stay until a person confirms it."""
+        return self._work.compiler.kept
 
     # What is worth another look
 
@@ -260,7 +263,7 @@ class Clients:
     def _remove(self, gone: Iterable[ObjectKey], *, accepts_removal: bool) -> set[ObjectKey]:
         compiler, told = self._work.compiler, set[ObjectKey]()
         if accepts_removal:
-            self._let_go()
+            compiler.let_go()
         gone = list(gone)
         leaving = {key: principal for key in gone if (principal := self._principal(key)) is not None}
         now = self._means.seconds()
@@ -274,7 +277,6 @@ class Clients:
             self._means.statuses.forget(Subject(MQTT_CLIENT, key))
             if not is_allowed and key in leaving:
                 compiler.keep(leaving[key])
-                self.held += 1
         if is_allowed:
             self._guard.note(now, len(leaving))
         return told
@@ -292,15 +294,10 @@ class Clients:
             return
         for principal in absent:
             self._work.compiler.keep(principal)
-        self.held += len(absent)
 
     def forget_before(self) -> None:
         """What was there before us has been looked at."""
         self._before = {}
-
-    def _let_go(self) -> None:
-        self._work.compiler.let_go()
-        self.held = 0
 
     def _principal(self, key: ObjectKey) -> Principal | None:
         """What the policy says of this client; None: somebody else has its user name, or nobody."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from mqtt_api.kinds.common import DataKind
 from mqtt_api.policy import Policy, decode_policy
 from mqtt_api.policy_lines import Part
 from mqtt_api.resources import MQTTBroker
@@ -21,10 +22,11 @@ from mqtt_operator.desired.policy_secret import policy_secret
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.kube.port import Kube
 from mqtt_operator.reconcile.exchange import Exchange
-from mqtt_operator.reconcile.keys import BrokerKey
+from mqtt_operator.reconcile.keys import BrokerKey, DataKey
 from mqtt_operator.reconcile.ownership import require_ours
 from mqtt_operator.reconcile.policy_keys import keep_cached, load_cached
 from mqtt_operator.reconcile.policy_pen import InForce, Nodes, Written
+from mqtt_operator.reconcile.registry import Registry, UnseenError
 
 DOCUMENT_BYTES_MAX = 900 * 1024  # a Secret holds 1 MiB
 
@@ -42,10 +44,11 @@ class PolicyTooLargeError(ExpectedError):
 class EmbeddedPen:
     """`broker` is changed by whoever uses it when the object changes."""
 
-    def __init__(self, kube: Kube, exchange: Exchange, broker: MQTTBroker, inputs: Inputs) -> None:
+    def __init__(self, kube: Kube, registry: Registry, exchange: Exchange, broker: MQTTBroker, inputs: Inputs) -> None:
         self.broker = broker
         self.keys: Keys | None = None
         self._kube = kube
+        self._registry = registry
         self._exchange = exchange
         self._inputs = inputs
 
@@ -62,9 +65,10 @@ class EmbeddedPen:
         content = b"".join(part.line for part in document(revision))
         if len(content) > DOCUMENT_BYTES_MAX:
             raise PolicyTooLargeError(len(content))
-        (manifest,) = policy_secret(self.broker, msgspec.structs.replace(self._inputs, policy=content))
-        await self._kube.apply(manifest)
-        await self._hurry(revision)
+        if not self._is_so(content):
+            (manifest,) = policy_secret(self.broker, msgspec.structs.replace(self._inputs, policy=content))
+            await self._kube.apply(manifest)
+            await self._hurry(revision)
         return Written(revision=revision)
 
     async def nodes(self) -> Nodes:
@@ -77,6 +81,16 @@ class EmbeddedPen:
     async def keep_verifiers(self, book: VerifierBook) -> None:
         if book.change() and self.keys is not None:
             await keep_cached(self._kube, self.broker, self._inputs, self.keys, book.verifiers)
+
+    def _is_so(self, content: bytes) -> bool:
+        """The Secret is there with this content, as far as anybody knows."""
+        metadata = self.broker.metadata
+        key = DataKey(DataKind.SECRET, metadata.namespace, names.policy_secret(metadata.name))
+        try:
+            found = self._registry.data(key)
+        except UnseenError:
+            return False
+        return found is not None and found.data.get(names.POLICY_KEY) == content
 
     async def _hurry(self, revision: int) -> None:
         """A pod that changes is looked at by its kubelet at once, with its volumes."""

@@ -42,7 +42,7 @@ from mqtt_operator.status.verdict import Problem
 
 NODES_S = 0.5  # between two looks at nodes that somebody waits for
 NODES_IDLE_S = 5.0  # and if nobody does
-KEEP_S = 10.0  # the store is told again what is in force: it may have been set back, and waits for that
+KEEP_S = 10.0  # it is written again, should it be there no more; a store that was set back waits for that
 
 AnyPen = SharedPen | EmbeddedPen
 
@@ -57,15 +57,16 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
 async def begin(means: Means, broker: MQTTBroker, place: Place) -> Begun:
     """Be the one who writes the policy of this broker. Raises ExpectedError."""
-    shared = SharedPen(place, means.open_store) if isinstance(place, SharedPlace) else None
-    embedded = None if shared is not None else EmbeddedPen(means.kube, means.exchange, broker, means.inputs)
-    pen: AnyPen | None = shared or embedded
-    assert pen is not None
+    pen: AnyPen
+    if isinstance(place, SharedPlace):
+        pen = SharedPen(place, means.open_store)
+    else:
+        pen = EmbeddedPen(means.kube, means.registry, means.exchange, broker, means.inputs)
     in_force = await pen.begin()
     salt = b"" if in_force.policy is None else in_force.policy.scram_salt_key
     keys = await load_keys(means.kube, broker, means.inputs, salt)
-    if embedded is not None:
-        embedded.keys = keys
+    if isinstance(pen, EmbeddedPen):
+        pen.keys = keys
     return Begun(pen=pen, in_force=in_force, keys=keys)
 
 
@@ -210,7 +211,7 @@ class PolicyStory:
         now = self._means.seconds()
         if self._revision < 0 or draft.digest != self._digest:
             written = await pen.write(self._revision + 1, draft.at)
-        elif isinstance(pen, SharedPen) and now - self._kept_at >= KEEP_S:
+        elif now - self._kept_at >= KEEP_S:
             written = await pen.write(self._revision, draft.at)
         else:
             self._work.ledger.written(self._revision)

@@ -20,6 +20,7 @@ from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.desired.names import ACCEPT_STORE_ANNOTATION
 from mqtt_operator.reconcile.exchange import SharedPlace
 from mqtt_operator.reconcile.keys import BrokerKey
+from mqtt_operator.reconcile.problems import problem_of
 from mqtt_operator.status.observation import Contact, StoreSeen
 from mqtt_operator.status.verdict import Problem
 
@@ -76,8 +77,7 @@ def was_reached(status: Manifest) -> bool:
 def _not_reached(broker: MQTTBroker, settings: RedisSettings, claims: Claims, error: SharedStoreError) -> StoreView:
     """The policy's story may go on trying: it changes nothing in a store that is not ours."""
     reason = Reason.STORE_LOGIN_REFUSED if isinstance(error, LogInRefusedError) else Reason.STORE_UNREACHABLE
-    sentence = " ".join(part for part in (error.what, error.where, error.to_do) if part)
-    seen = StoreSeen(contact=_contact(claims), id=claims.world, problem=Problem(reason, sentence))
+    seen = StoreSeen(contact=_contact(claims), id=claims.world, problem=Problem(reason, problem_of(error).sentence))
     return StoreView(seen=seen, place=_place(broker, settings, claims, may_be_new=not claims.was_reached))
 
 

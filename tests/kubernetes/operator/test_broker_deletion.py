@@ -12,7 +12,7 @@ from mqtt_operator.channel.terms import Identity, StoreAwayError
 from mqtt_operator.desired import kinds
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.kube.api import ApiKube
-from mqtt_operator.reconcile.deletion import LET_GO_AFTER, Ending
+from mqtt_operator.reconcile.deletion import Ending
 from mqtt_operator.reconcile.store_files import StoreFiles
 from support.broker_documents import EMBEDDED, MANAGED, SHARED, secret, tls_secret
 from support.broker_rig import BrokerRig
@@ -133,7 +133,7 @@ async def test_it_is_let_go_in_time_whatever_is_gone(gone: str, rig: BrokerRig) 
     if gone == "the store":
         remover.problem = StoreAwayError("The store does not answer.")
     assert not (await rig.run()).is_over
-    rig.later(seconds=LET_GO_AFTER.total_seconds(), minutes=2)
+    rig.later(minutes=3)
     assert (await rig.run()).is_over
     said = [event[:2] for event in rig.kube.events]
     assert said == ([] if gone == "the nodes do not end" else [("Warning", "KeysRemain")])

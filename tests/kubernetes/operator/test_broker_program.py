@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from mqtt_api.store_keys import StoreKeys
@@ -30,6 +31,7 @@ from support.waiting import eventually
 
 READY_S_MAX = 60.0
 ROLLED_S_MAX = 90.0
+NAMESPACE_GONE_S_MAX = 60.0
 PASSWORD = b"pump-7's word"
 
 
@@ -140,8 +142,9 @@ async def rig(kube: ApiKube, namespace: str, cluster: Place, tmp_path: Path) -> 
 
 @contextlib.contextmanager
 def running_operator(cluster: Place, namespace: str) -> Any:
-    arguments = ("--no-leader-election", "--node-host", "127.0.0.1")
-    with operator(cluster.kubeconfig, namespace, *arguments, module="mqtt_operator") as running:
+    # its own namespace is another one, which outlives that of the test
+    arguments = ("--no-leader-election", "--node-host", "127.0.0.1", "--watch-namespaces", namespace)
+    with operator(cluster.kubeconfig, "default", *arguments, module="mqtt_operator") as running:
         running.wait_ready()
         yield running
         assert not bugs(running)
@@ -229,3 +232,20 @@ async def test_three_objects_become_a_cluster_that_rolls_shrinks_and_ends_withou
     assert rig.kubelet.nodes == {}
     prefix = StoreKeys(f"mqtt.{rig.namespace}.plant").tag
     assert rig.store.execute("KEYS", f"{prefix}*") == []
+
+
+@pytest.mark.parametrize("gone", ["the store", "its Secret"])
+async def test_a_namespace_is_gone_within_a_minute_whatever_goes_first(gone: str, rig: Rig) -> None:
+    await rig.until("Ready", "True", READY_S_MAX)
+    if gone == "the store":
+        rig.store.kill()
+    else:
+        await rig.kube.delete(kinds.SECRET, rig.namespace, "redis-operator")
+    started_at = time.monotonic()
+    await rig.kube.delete(kinds.NAMESPACE, "", rig.namespace)
+
+    async def is_gone() -> bool:
+        return await rig.kube.get(kinds.NAMESPACE, "", rig.namespace) is None
+
+    await eventually(is_gone, NAMESPACE_GONE_S_MAX)
+    print(f"the namespace was gone after {time.monotonic() - started_at:.1f} s")

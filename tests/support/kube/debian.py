@@ -34,10 +34,7 @@ _LEFT_OUT = (
 
 def versions(packages: Sequence[str]) -> list[str]:
     """File name and digest of each package as apt would fetch it now: what a root of them is made from."""
-    done = _apt("download", "--print-uris", *packages)
-    if done.returncode:  # a machine that never asked for the lists
-        _must(_apt("update", "-qq"))
-        done = _must(_apt("download", "--print-uris", *packages))
+    done = _download("--print-uris", *packages)
     found = sorted(" ".join(line.split()[1::2]) for line in done.stdout.splitlines() if line.startswith("'"))
     if len(found) != len(packages):
         raise ClusterError(f"apt has not all of these packages: {' '.join(packages)}")
@@ -47,7 +44,7 @@ def versions(packages: Sequence[str]) -> list[str]:
 def unpack(packages: Sequence[str], root: Path, folder: Path) -> None:
     """Fetch them into `folder` and make a root of their files. Raises ClusterError."""
     folder.mkdir(parents=True)
-    _must(_apt("download", "-qq", *packages, folder=folder))
+    _download("-qq", *packages, folder=folder)
     for name in MERGED:
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(f"usr/{name}")
@@ -103,6 +100,15 @@ def _trust(root: Path) -> None:
 def _file(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def _download(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Once more with new lists where there are none, or where what they name is not served any more."""
+    done = _apt("download", *arguments, folder=folder)
+    if done.returncode:
+        _must(_apt("update", "-qq"))
+        done = _must(_apt("download", *arguments, folder=folder))
+    return done
 
 
 def _apt(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -87,9 +87,12 @@ class Posting:
             self._append(_Waiting(None, forward, list(payloads[:count]), size))
 
     def _room(self, count: int, length: int) -> int:
-        """How many of `count` messages may wait."""
+        """How many of `count` messages may wait; one always, where none does."""
         count = min(count, WAITING_MESSAGES_MAX - self._messages)
-        return min(count, (WAITING_BYTES_MAX - self._bytes) // length) if length else count
+        if not length:
+            return count
+        fitting = max(0, WAITING_BYTES_MAX - self._bytes) // length
+        return min(count, fitting or int(not self._messages))
 
     def _append(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)

@@ -1,5 +1,6 @@
 """The policy of one broker, pass by pass: what is written, what waits, and what everybody is told."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -398,6 +399,17 @@ async def test_a_store_that_is_away_is_waited_for_and_told(rig: PolicyRig) -> No
     assert rig.report.problem is None
 
 
+async def test_a_store_that_is_away_is_asked_again_soon(rig: PolicyRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mqtt_operator.reconcile.policy.STORE_AGAIN_S", 0.0)
+    woken = asyncio.Event()
+    rig.exchange.on_place(KEY, woken.set)
+    rig.store.problem = StoreAwayError("The store does not answer.")
+    with pytest.raises(StoreAwayError):
+        await rig.run()
+    async with asyncio.timeout(5):
+        await woken.wait()
+
+
 async def test_a_store_that_was_rolled_back_waits_until_it_is_accepted(rig: PolicyRig) -> None:
     rig.see(certified())
     await rig.in_force()
@@ -473,6 +485,20 @@ async def test_the_policy_of_an_embedded_store_is_a_secret(rig: PolicyRig) -> No
     rig.wait(1.0)
     await rig.run()
     assert rig.status(MQTT_CLIENT, "pump-7")["conditions"]["Ready"][0] == "True"
+
+
+async def test_a_policy_that_somebody_took_away_is_there_again_soon(rig: PolicyRig) -> None:
+    rig.tell_embedded()
+    rig.see(certified())
+    await rig.run()
+    before = rig.kube.secret("plant-policy")
+    rig.kube.take(SECRET, "plant-policy")
+    rig.wait(KEEP_S)
+    await rig.run()
+    assert rig.kube.secret("plant-policy") == before
+    rig.wait(KEEP_S)
+    await rig.run()
+    assert rig.kube.writes.count("apply Secret plant-policy") == 2
 
 
 async def test_a_restart_of_an_embedded_one_hashes_nothing_and_writes_nothing(rig: PolicyRig) -> None:

@@ -112,6 +112,16 @@ async def test_no_more_bytes_wait_than_may(rig: Rig, monkeypatch: pytest.MonkeyP
     assert [len(each.payloads) for each in await rig.rest() if isinstance(each, PostRun)] == [2, 3]
 
 
+async def test_a_message_larger_than_all_that_may_wait_goes_alone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posting_module, "WAITING_BYTES_MAX", 10)
+    rig.posting.add(post(b"x" * 60))
+    rig.posting.add(post(b"x" * 60))
+    assert rig.dropped == [2]
+    await asyncio.sleep(0)
+    assert rig.store.lots == [[post(b"x" * 60)]]
+    await rig.rest()
+
+
 async def test_what_the_store_does_not_take_is_dropped_with_all_that_waits_and_counted(rig: Rig) -> None:
     """Newer messages of the same publishers may overtake it."""
     await rig.under_way()
