@@ -38,6 +38,7 @@ class _FirstLine(_Entries, forbid_unknown_fields=True):
     scram_salt_key: bytes = b""
     authenticated: tuple[str, ...] = ()
     anonymous: tuple[str, ...] = ()
+    purges: dict[str, int] = {}
 
     def outline(self) -> Outline:
         return Outline(**{name: getattr(self, name) for name in Outline.__struct_fields__})

@@ -7,7 +7,7 @@ order of their names. Where a line begins follows from the names alone: whatever
 line, and one that comes or goes changes one line or two.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
@@ -40,6 +40,7 @@ class Outline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scram_salt_key: bytes = b""
     authenticated: tuple[str, ...] = ()
     anonymous: tuple[str, ...] = ()
+    purges: Mapping[str, int] = {}
 
 
 class Part(NamedTuple):
@@ -57,6 +58,7 @@ def outline_of(policy: Policy) -> Outline:
         scram_salt_key=policy.scram_salt_key,
         authenticated=policy.authenticated,
         anonymous=policy.anonymous,
+        purges=policy.purges,
     )
 
 

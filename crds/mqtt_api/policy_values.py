@@ -94,7 +94,8 @@ class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
     `scram` are the verifiers of the same passwords for SCRAM, empty where no chain asks for it. `retired` were one of
     them until another took their place as it was due: nobody logs in by them, and who is connected by them stays.
-    `client_ids` are patterns: literal, `*` for any run of characters, `${username}`. `uid` is the object's.
+    `client_ids` are patterns: literal, `*` for any run of characters, `${username}`. `uid` is the object's. `purge`:
+    its sessions are to end some time after it is gone.
     `permissions` are the references of the TopicPermissions that mean it, beside those for everybody who is logged in.
     """
 
@@ -110,6 +111,7 @@ class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     attributes: Mapping[str, str] = {}
     limits: ClientLimits = NO_LIMITS
     suspended: bool = False
+    purge: bool = False
     permissions: tuple[str, ...] = ()
 
 
@@ -119,7 +121,8 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `permissions` are the rules of each TopicPermission, by its reference "namespace/name"; they are stored once, and
     principals list references, so that no object's change touches what others say. `revision` only grows; `digest`
     names the content, so that an unchanged compilation is not written again. `authenticated` are the permissions of
-    everybody who is logged in, also without an MQTTClient; `anonymous` those of the principal without a name.
+    everybody who is logged in, also without an MQTTClient; `anonymous` those of the principal without a name. `purges`
+    are user names that nobody has any more, and when their sessions end: seconds since 1970, in the store's time.
     `scram_salt_key` is what SCRAM salts are derived with; a secret, empty where no chain asks for SCRAM.
     """
 
@@ -131,6 +134,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scram_salt_key: bytes = b""
     authenticated: tuple[str, ...] = ()
     anonymous: tuple[str, ...] = ()
+    purges: Mapping[str, int] = {}
 
     @property
     def rules(self) -> tuple[Rule, ...]:

@@ -6,6 +6,7 @@ import logging
 
 from mqtt_broker.node.flows.disconnect import fire
 from mqtt_broker.node.hub import Hub
+from mqtt_broker.node.purge import Purges
 from mqtt_broker.store.ports import Due, End, StoreError
 
 log = logging.getLogger("mqtt_broker.due")
@@ -18,6 +19,7 @@ LOOK_AGAIN_CLUSTER_S = 0.5
 async def follow_due(hub: Hub) -> None:
     """Runs for as long as the node: sleeps until the next moment, or until a session with an earlier one appears."""
     is_away = False
+    purges = Purges(hub)
     while True:
         hub.due_changed.clear()
         pause_s = look_again_s = LOOK_AGAIN_S_MAX
@@ -32,6 +34,8 @@ async def follow_due(hub: Hub) -> None:
         else:
             is_away = False
             act(hub, due)
+            if hub.peers.is_elder:
+                purges.look()
             if due.next_at is not None:
                 pause_s = min(look_again_s, max(LOOK_AGAIN_S_MIN, due.next_at - hub.store_now()))
         with contextlib.suppress(TimeoutError):

@@ -29,13 +29,15 @@ class _Written:
 
     def __init__(self, order: "OrderedEffects", slot: _Slot, call: Callable[[Result], None]) -> None:
         self._order = order
-        self._slot = slot
+        self._slot: _Slot | None = slot
         self._call = call
         self._result: Result | None = None
 
     def __call__(self, result: Result) -> None:
+        slot, self._slot = self._slot, None  # a circle of the two would keep messages until the garbage is collected
+        assert slot is not None
         self._result = result
-        self._slot.effect = self.run
+        slot.effect = self.run
         self._order.drain()
 
     def run(self) -> None:

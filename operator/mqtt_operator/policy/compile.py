@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from mqtt_api.kinds.common import DeletionPolicy
 from mqtt_api.kinds.mqttclient import CertificateCredential, CertificateFields
 from mqtt_api.kinds.mqttclient import ClientLimits as DeclaredLimits
 from mqtt_api.kinds.topicpermission import PRIORITY_MAX, PermissionRule, Subject, SubjectKind
@@ -64,13 +65,14 @@ def compile_policy(
     *,
     salt_key: bytes = b"",
     holders: Mapping[str, str] = {},
+    purges: Mapping[str, int] = {},
     namespaces: NamespaceLabels | None = None,
 ) -> Policy:
     """The policy of this broker. Objects of other brokers, and of namespaces beyond its attachments, are left out.
 
     `proofs` by the client's reference; `salt_key` is what SCRAM salts were derived with. A user name that two clients
-    claim belongs to nobody, unless one of them holds it already: `holders` are uids by user name. `digest` covers
-    everything but the revision, so that equal digests mean equal decisions and log-ins.
+    claim belongs to nobody, unless one of them holds it already: `holders` are uids by user name. `purges`: see Policy.
+    `digest` covers everything but the revision, so that equal digests mean equal decisions and log-ins.
     """
     members = _holders((each for each in clients if is_attached(broker, each, namespaces)), holders)
     attached = (each for each in permissions if is_attached(broker, each, namespaces))
@@ -87,6 +89,7 @@ def compile_policy(
         scram_salt_key=salt_key,
         authenticated=tuple(each.reference for each in in_force if is_for(each, SubjectKind.AUTHENTICATED)),
         anonymous=tuple(each.reference for each in in_force if is_for(each, SubjectKind.ANONYMOUS)),
+        purges=dict(purges),
     )
     return msgspec.structs.replace(content, revision=revision, digest=content_digest(content))
 
@@ -184,6 +187,7 @@ def principal_of(client: MQTTClient, proof: Proof) -> Principal:
         attributes=_attributes(client),
         limits=_limits(spec.limits),
         suspended=spec.suspended,
+        purge=spec.deletion_policy is DeletionPolicy.DELETE,
     )
 
 

@@ -56,6 +56,7 @@ class Compiler:
     def __init__(self, holders: Mapping[str, str] | None = None) -> None:
         self._default_effect = Effect.DENY
         self._salt_key = b""
+        self._purges: dict[str, int] = {}
         self._permissions = LineTable(Section.PERMISSIONS)
         self._principals = LineTable(Section.PRINCIPALS)
         self._matching = Matching()
@@ -74,9 +75,9 @@ class Compiler:
 
     # What changed
 
-    def set_frame(self, default_effect: Effect, salt_key: bytes) -> None:
-        """What the broker itself says."""
-        self._default_effect, self._salt_key = default_effect, salt_key
+    def set_frame(self, default_effect: Effect, salt_key: bytes, purges: Mapping[str, int]) -> None:
+        """What no client or permission says."""
+        self._default_effect, self._salt_key, self._purges = default_effect, salt_key, dict(purges)
 
     def put_client(self, client: MQTTClient, proof: Proof) -> None:
         """The client is a member, and is like this."""
@@ -133,10 +134,11 @@ class Compiler:
         self._kept[principal.username] = principal
         self._stale.add(principal.username)
 
-    def let_go(self) -> None:
-        """Of all that were kept."""
+    def let_go(self) -> list[Principal]:
+        """Of all that were kept; these were they."""
         self._stale |= self._kept.keys()
-        self._kept.clear()
+        gone, self._kept = list(self._kept.values()), {}
+        return gone
 
     # What follows
 
@@ -150,6 +152,7 @@ class Compiler:
             scram_salt_key=self._salt_key,
             authenticated=tuple(sorted(self._authenticated)),
             anonymous=tuple(sorted(self._anonymous)),
+            purges=self._purges,
         )
         parts = (*self._permissions.parts(), *self._principals.parts())
         digest = digest_of(outline, (each.digest for each in parts))

@@ -31,6 +31,8 @@ from mqtt_operator.reconcile.statuses import Subject
 from mqtt_operator.status.verdict import Problem
 
 RETIRED_MAX = 12  # of a client, three for each password: whoever stays connected for longer is sent away one day
+PURGE_DELAY_S = 3_600.0
+PURGE_KEPT_S = 600.0  # for nodes that were away when the moment came
 AT_ONCE_MAX = 200  # looked at before others get a turn: some 10 ms
 
 
@@ -61,6 +63,8 @@ class Clients:
         self._due: list[tuple[datetime, ObjectKey]] = []
         self._stale: set[ObjectKey] = set()
         self._guard = RemovalGuard()
+        self.purges: dict[str, int] = {} if in_force is None else dict(in_force.purges)
+        """User names of deleted clients whose sessions are to end, and when: as in Policy."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -104,6 +108,7 @@ class Clients:
         """
         told = self._remove(self._gone(clients, changed), accepts_removal=accepts_removal)
         self._note_time()
+        self._note_purges()
         self._note_verifiers()
         self._work.chores.look()
         told |= self._work.chores.finished()
@@ -133,6 +138,11 @@ class Clients:
         while self._due and self._due[0][0] <= now:
             self._stale.add(heappop(self._due)[1])
 
+    def _note_purges(self) -> None:
+        """Nodes have had the time to see to those."""
+        over = self._means.clock().timestamp() - PURGE_KEPT_S
+        self.purges = {username: moment for username, moment in self.purges.items() if moment > over}
+
     def _note_verifiers(self) -> None:
         for fingerprint, verifier in self._work.jobs.take().items():
             self._work.book.add(fingerprint, verifier)
@@ -160,6 +170,7 @@ class Clients:
         if client is None or now.proof is None:
             self._leave(key)
         else:
+            self.purges.pop(client.username, None)
             self._work.compiler.put_client(client, now.proof)
             is_same = before is not None and before.resource is client and before.uid == seen.uid
             if before is None or not is_same or before.proof != now.proof:
@@ -263,7 +274,7 @@ class Clients:
     def _remove(self, gone: Iterable[ObjectKey], *, accepts_removal: bool) -> set[ObjectKey]:
         compiler, told = self._work.compiler, set[ObjectKey]()
         if accepts_removal:
-            compiler.let_go()
+            self._purge_later(compiler.let_go())
         gone = list(gone)
         leaving = {key: principal for key in gone if (principal := self._principal(key)) is not None}
         now = self._means.seconds()
@@ -279,6 +290,7 @@ class Clients:
                 compiler.keep(leaving[key])
         if is_allowed:
             self._guard.note(now, len(leaving))
+            self._purge_later(leaving.values())
         return told
 
     def keep_absent(self, *, accepts_removal: bool) -> None:
@@ -291,9 +303,15 @@ class Clients:
         now = self._means.seconds()
         if accepts_removal or self._guard.allows(now, len(self._before), len(absent)):
             self._guard.note(now, len(absent))
+            self._purge_later(absent)
             return
         for principal in absent:
             self._work.compiler.keep(principal)
+
+    def _purge_later(self, gone: Iterable[Principal]) -> None:
+        """Of those that asked for it. A deletion by mistake can be taken back until then."""
+        due_at = int(self._means.clock().timestamp() + PURGE_DELAY_S)
+        self.purges.update({principal.username: due_at for principal in gone if principal.purge})
 
     def forget_before(self) -> None:
         """What was there before us has been looked at."""

@@ -153,13 +153,13 @@ class PolicyStory:
             permissions.look_again()
             self._frame = frame
         clients.note_data(changes.data)
-        salt_key = self._keys.salt if frame.mechanisms else b""
-        self._work.compiler.set_frame(Effect(broker.spec.authorization.default_policy), salt_key)
         told_permissions = permissions.take(seen_permissions, changes.permissions, frame)
         accepts = ACCEPT_MASS_REMOVAL_ANNOTATION in broker.metadata.annotations
         told_clients = await clients.take(seen_clients, changes.clients, frame, accepts_removal=accepts)
         if self._before is not None:
             clients.keep_absent(accepts_removal=accepts)
+        salt_key = self._keys.salt if frame.mechanisms else b""
+        self._work.compiler.set_frame(Effect(broker.spec.authorization.default_policy), salt_key, clients.purges)
         return {
             *(Subject(MQTT_CLIENT, key) for key in told_clients),
             *(Subject(TOPIC_PERMISSION, key) for key in told_permissions),

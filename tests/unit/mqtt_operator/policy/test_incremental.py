@@ -67,7 +67,7 @@ class Changes(RuleBasedStateMachine):
         self.clients: dict[str, MQTTClient] = {}
         self.permissions: dict[str, TopicPermission] = {}
         self.proofs: dict[str, Proof] = {}
-        self.frame = ("Deny", b"")
+        self.frame: tuple[str, bytes, dict[str, int]] = ("Deny", b"", {})
         self.holders = {"a": "uid-b"}
         self.is_drafted = True
 
@@ -104,10 +104,10 @@ class Changes(RuleBasedStateMachine):
         self.permissions.pop(f"mqtt/{name}", None)
         self.compiler.drop_permission(f"mqtt/{name}")
 
-    @rule(default=st.sampled_from(["Allow", "Deny"]))
-    def set_frame(self, default: str) -> None:
-        self.frame = (default, KEY)
-        self.compiler.set_frame(Effect(default), KEY)
+    @rule(default=st.sampled_from(["Allow", "Deny"]), purges=st.dictionaries(NAMES, st.integers(0, 9), max_size=2))
+    def set_frame(self, default: str, purges: dict[str, int]) -> None:
+        self.frame = (default, KEY, purges)
+        self.compiler.set_frame(Effect(default), KEY, purges)
 
     @rule()
     def draft(self) -> None:
@@ -119,6 +119,7 @@ class Changes(RuleBasedStateMachine):
             7,
             salt_key=self.frame[1],
             holders=self.holders,
+            purges=self.frame[2],
         )
         draft = self.compiler.draft()
         assert [each.line for each in draft.at(7)] == lines_of(expected)

@@ -12,6 +12,7 @@ from mqtt_api.policy import Effect
 from mqtt_operator.channel.terms import RolledBackError, SharedStoreError, StoreAwayError
 from mqtt_operator.desired.kinds import MQTT_BROKER, MQTT_CLIENT, SECRET, TOPIC_PERMISSION
 from mqtt_operator.errors import ExpectedError
+from mqtt_operator.reconcile.policy_clients import PURGE_DELAY_S, PURGE_KEPT_S
 from mqtt_operator.reconcile.policy_ledger import GRACE_S
 from mqtt_operator.reconcile.policy_story import KEEP_S
 from mqtt_operator.reconcile.registry import Scope, UnseenError
@@ -371,6 +372,51 @@ async def test_a_few_that_went_while_nobody_looked_are_gone(rig: PolicyRig) -> N
     await rig.restart()
     rig.kube.take(MQTT_CLIENT, "pump-7")
     assert len((await rig.in_force()).principals) == 39
+
+
+# Clients that are deleted for good
+
+
+async def test_sessions_of_a_client_that_is_deleted_for_good_end_after_a_while(rig: PolicyRig) -> None:
+    rig.see(certified(spec__deletionPolicy="Delete"), certified("pump-8"))
+    await rig.in_force()
+    rig.kube.take(MQTT_CLIENT, "pump-7")
+    rig.kube.take(MQTT_CLIENT, "pump-8")
+    policy = await rig.in_force()
+    assert policy.purges.keys() == {"pump-7"}
+    due_in_s = policy.purges["pump-7"] - rig.now.timestamp()
+    assert PURGE_DELAY_S - 60 < due_in_s <= PURGE_DELAY_S
+    await rig.restart()
+    assert (await rig.in_force()).purges == policy.purges
+    rig.wait(PURGE_DELAY_S + PURGE_KEPT_S)
+    assert (await rig.in_force()).purges == {}
+
+
+async def test_one_that_comes_back_in_time_keeps_its_sessions(rig: PolicyRig) -> None:
+    rig.see(certified(spec__deletionPolicy="Delete"))
+    await rig.in_force()
+    rig.kube.take(MQTT_CLIENT, "pump-7")
+    assert (await rig.in_force()).purges
+    rig.see(certified(metadata__uid="another"))
+    assert (await rig.in_force()).purges == {}
+
+
+async def test_one_that_went_for_good_while_nobody_looked_is_purged_as_well(rig: PolicyRig) -> None:
+    rig.see(certified(spec__deletionPolicy="Delete"))
+    await rig.in_force()
+    await rig.restart()
+    rig.kube.take(MQTT_CLIENT, "pump-7")
+    assert (await rig.in_force()).purges.keys() == {"pump-7"}
+
+
+async def test_nothing_of_many_that_are_gone_at_once_is_purged_before_that_is_confirmed(rig: PolicyRig) -> None:
+    rig.see(*(certified(f"pump-{number}", spec__deletionPolicy="Delete") for number in range(40)))
+    await rig.in_force()
+    for number in range(20):
+        rig.kube.take(MQTT_CLIENT, f"pump-{number}")
+    assert (await rig.in_force()).purges == {}
+    rig.see(broker(metadata__annotations={"mqtt.stoa.dev/accept-mass-removal": "true"}))
+    assert len((await rig.in_force()).purges) == 20
 
 
 # The store
