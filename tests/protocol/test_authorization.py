@@ -265,7 +265,7 @@ async def test_a_broker_without_a_policy_is_not_ready_and_refuses(tmp_path: Path
     broker = Broker(tmp_path / "broker", None)
     program = broker.launch()
     try:
-        await eventually(Path(broker.settings.admin_socket).exists)
+        await eventually(broker.answers)
         assert not broker.status()["ready"]
         with pytest.raises(AssertionError, match="503"):
             get(Path(broker.settings.admin_socket), "/readyz")

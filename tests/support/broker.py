@@ -168,6 +168,14 @@ class Broker:
     def status(self) -> dict[str, Any]:
         return cast("dict[str, Any]", json.loads(get(Path(self.settings.admin_socket), "/status")))
 
+    def answers(self) -> bool:
+        """Whether its admin socket is there, and somebody behind it."""
+        try:
+            self.status()
+        except OSError:
+            return False
+        return True
+
     def apply(self, policy: Policy) -> None:
         """Write a new policy and wait until the node decides by it."""
         write(self.policy_file, encode_policy(policy))

@@ -158,4 +158,5 @@ def _private_socket(path: Path) -> socket.socket:
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.bind(str(path))
     path.chmod(SOCKET_MODE)
+    server.listen()  # at once: whoever sees the file may connect
     return server

@@ -1,0 +1,57 @@
+"""Sessions of a client that was deleted for good end at the moment that the policy names, and not those of others."""
+
+from collections.abc import Iterator
+
+import pytest
+from msgspec.structs import replace
+
+from mqtt_api.node_settings import AuthenticationSettings
+from mqtt_api.policy import Policy
+from support.conversation import apply, believe_passwords, join, leave
+from support.inprocess import ANONYMOUS, EPOCH_S, InProcessNode
+from support.policies import allow, policy
+
+PASSWORDS = AuthenticationSettings(name="passwords", type="Password")
+DAY_S = 86_400
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcessNode]:
+    believe_passwords(monkeypatch)
+    node = InProcessNode(policy=users(1, "pump", "other"), authentication=(PASSWORDS, ANONYMOUS))
+    yield node
+    node.close()
+
+
+def users(revision: int, *names: str, **purges: int) -> Policy:
+    made = policy(revision, users={name: [allow("#")] for name in names}, anonymous=[allow("#")])
+    return replace(made, purges=purges)
+
+
+def sleeping(node: InProcessNode, client_id: str, username: str | None) -> None:
+    """A session that outlives its connection."""
+    leave(node, join(node, client_id, user=username, lasts_s=DAY_S))
+
+
+def test_its_sessions_end_when_their_moment_has_come(node: InProcessNode) -> None:
+    for client_id, username in (("pump", "pump"), ("pump-2", "pump"), ("other", "other"), ("nameless", None)):
+        sleeping(node, client_id, username)
+    apply(node, users(2, "other", pump=EPOCH_S + 3600))
+    node.advance(3500)
+    assert set(node.hub.sessions) == {"pump", "pump-2", "other", "nameless"}
+    node.advance(200)
+    assert set(node.hub.sessions) == {"other", "nameless"}
+
+
+def test_one_that_has_a_principal_again_keeps_its_sessions(node: InProcessNode) -> None:
+    sleeping(node, "pump", "pump")
+    apply(node, users(2, "pump", pump=EPOCH_S))
+    node.advance(100)
+    assert set(node.hub.sessions) == {"pump"}
+
+
+def test_who_is_connected_stays(node: InProcessNode) -> None:
+    join(node, "nameless", lasts_s=DAY_S)
+    apply(node, users(2, pump=EPOCH_S))
+    node.advance(100)
+    assert set(node.hub.sessions) == {"nameless"}
