@@ -169,10 +169,10 @@ class Broker:
         return cast("dict[str, Any]", json.loads(get(Path(self.settings.admin_socket), "/status")))
 
     def answers(self) -> bool:
-        """Whether its admin socket is there, and somebody behind it."""
+        """Whether its admin socket is there, and tells a status."""
         try:
             self.status()
-        except OSError:
+        except (OSError, AssertionError):  # not there, or 503: it is starting
             return False
         return True
 
