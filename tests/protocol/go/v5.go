@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 )
 
@@ -18,7 +19,8 @@ func openV5(s *server, w wish) guest {
 	must("dial", problem)
 	g := &guestV5{connection: connection, inbox: make(chan message, messagesMax)}
 	g.client = paho.NewClient(paho.ClientConfig{
-		Conn: connection,
+		// A client writes from two goroutines at once: without the lock their packets mix on a TLS connection.
+		Conn: packets.NewThreadSafeConn(connection),
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(received paho.PublishReceived) (bool, error) {
 			m := received.Packet
 			g.inbox <- message{m.Topic, string(m.Payload), m.Retain}
