@@ -12,6 +12,7 @@ from mqtt_api.policy_lines import lines_of
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission, parse_document
 from mqtt_api.scram import SALT_KEY_BYTES
 from mqtt_operator.credentials.scram import make_verifier
+from mqtt_operator.policy.attachment import is_attached
 from mqtt_operator.policy.compile import Proof, compile_policy
 from mqtt_operator.policy.facts import Finding
 from mqtt_operator.policy.incremental import Compiler
@@ -34,11 +35,13 @@ SUBJECTS = st.lists(
     min_size=1,
     max_size=3,
 )
+NAMESPACES = st.sampled_from(["mqtt", "mqtt", "line"])
+"""The broker's own, and one that is attached to it."""
 RULES = st.lists(st.sampled_from(["one", "two", "three"]), min_size=1, unique=True)
 
 
 def parsed(kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> Any:
-    spec = {"brokerRef": {"name": "plant"}, **spec} if kind != "MQTTBroker" else spec
+    spec = {"brokerRef": {"name": "plant", "namespace": "mqtt"}, **spec} if kind != "MQTTBroker" else spec
     metadata = {"name": name, "namespace": "mqtt", **metadata}
     return parse_document({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec})
 
@@ -52,6 +55,14 @@ def broker(default: str = "Deny") -> MQTTBroker:
             "authentication": [{"name": "passwords", "type": "Password"}],
             "listeners": [{"name": "mqtts", "port": 8883, "tls": {}}],
             "authorization": {"defaultPolicy": default},
+            "attachments": [
+                {
+                    "namespaces": {"names": ["line"]},
+                    "topics": ["one", "two"],
+                    "clientIDPrefix": "e",
+                    "usernamePrefix": "e",
+                }
+            ],
         },
     )
     assert isinstance(made, MQTTBroker)
@@ -63,18 +74,27 @@ class Changes(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.compiler = Compiler({"a": "uid-b"})
+        self.compiler = Compiler({"a": "uid-mqtt-b", "e1": "uid-line-e0"})
         self.clients: dict[str, MQTTClient] = {}
         self.permissions: dict[str, TopicPermission] = {}
         self.proofs: dict[str, Proof] = {}
         self.frame: tuple[str, bytes, dict[str, int]] = ("Deny", b"", {})
-        self.holders = {"a": "uid-b"}
+        self.holders = {"a": "uid-mqtt-b", "e1": "uid-line-e0"}
         self.is_drafted = True
 
-    @rule(name=NAMES, username=st.none() | NAMES, labels=LABELS, groups=GROUPS, proof=PROOFS, suspended=st.booleans())
+    @rule(
+        name=NAMES,
+        namespace=NAMESPACES,
+        username=st.none() | NAMES,
+        labels=LABELS,
+        groups=GROUPS,
+        proof=PROOFS,
+        suspended=st.booleans(),
+    )
     def put_client(
         self,
         name: str,
+        namespace: str,
         username: str | None,
         labels: dict[str, str],
         groups: list[str],
@@ -82,27 +102,32 @@ class Changes(RuleBasedStateMachine):
         suspended: bool,
     ) -> None:
         spec = {"groups": groups, "suspended": suspended, **({"username": username} if username else {})}
-        client: MQTTClient = parsed("MQTTClient", name, spec, labels=labels, uid=f"uid-{name}")
+        metadata = {"namespace": namespace, "labels": labels, "uid": f"uid-{namespace}-{name}"}
+        client: MQTTClient = parsed("MQTTClient", name, spec, **metadata)
+        if not is_attached(broker(), client):
+            return self.drop_client(name, namespace)
         self.clients[client.reference], self.proofs[client.reference] = client, proof
-        self.compiler.put_client(client, proof)
+        return self.compiler.put_client(client, proof)
 
-    @rule(name=NAMES)
-    def drop_client(self, name: str) -> None:
-        self.clients.pop(f"mqtt/{name}", None)
-        self.compiler.drop_client(f"mqtt/{name}")
+    @rule(name=NAMES, namespace=NAMESPACES)
+    def drop_client(self, name: str, namespace: str) -> None:
+        self.clients.pop(f"{namespace}/{name}", None)
+        self.compiler.drop_client(f"{namespace}/{name}")
 
-    @rule(name=NAMES, subjects=SUBJECTS, rules=RULES, priority=st.integers(0, 1))
-    def put_permission(self, name: str, subjects: list[Any], rules: list[str], priority: int) -> None:
+    @rule(name=NAMES, namespace=NAMESPACES, subjects=SUBJECTS, rules=RULES, priority=st.integers(0, 1))
+    def put_permission(self, name: str, namespace: str, subjects: list[Any], rules: list[str], priority: int) -> None:
         written = [{"name": each, "effect": "Allow", "activity": "All", "topics": [each]} for each in rules]
         spec = {"subjects": subjects, "rules": written, "priority": priority}
-        permission: TopicPermission = parsed("TopicPermission", name, spec)
+        permission: TopicPermission = parsed("TopicPermission", name, spec, namespace=namespace)
+        if not is_attached(broker(), permission):
+            return self.drop_permission(name, namespace)
         self.permissions[permission.reference] = permission
-        self.compiler.put_permission(permission)
+        return self.compiler.put_permission(permission)
 
-    @rule(name=NAMES)
-    def drop_permission(self, name: str) -> None:
-        self.permissions.pop(f"mqtt/{name}", None)
-        self.compiler.drop_permission(f"mqtt/{name}")
+    @rule(name=NAMES, namespace=NAMESPACES)
+    def drop_permission(self, name: str, namespace: str) -> None:
+        self.permissions.pop(f"{namespace}/{name}", None)
+        self.compiler.drop_permission(f"{namespace}/{name}")
 
     @rule(default=st.sampled_from(["Allow", "Deny"]), purges=st.dictionaries(NAMES, st.integers(0, 9), max_size=2))
     def set_frame(self, default: str, purges: dict[str, int]) -> None:
@@ -143,7 +168,9 @@ class Changes(RuleBasedStateMachine):
 def _renamed(clients: Mapping[str, MQTTClient]) -> list[MQTTClient]:
     """With user names that nobody else claims."""
     return [
-        client.model_copy(update={"spec": client.spec.model_copy(update={"username": f"user-{number}"})})
+        client.model_copy(
+            update={"spec": client.spec.model_copy(update={"username": f"{client.username[:1]}{number}"})}
+        )
         for number, client in enumerate(clients.values())
     ]
 
