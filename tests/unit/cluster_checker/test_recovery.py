@@ -35,3 +35,14 @@ def test_a_store_that_is_back_and_gives_no_acknowledgement_is_seen(story: Story,
 def test_a_planned_end_leaves_its_clients_alone_for_a_second_at_most(story: Story, accused: Accused) -> None:
     story.fault("drain", seconds=0.1).ends("sub").connects("sub", present=True)
     assert [sentence.split(" waited")[0] for sentence in accused(story, "I10")] == ["sub"]
+
+
+def test_a_planned_end_while_the_store_is_away_is_measured_as_a_lost_node(story: Story, accused: Accused) -> None:
+    story.fault("drain").ends("sub").fault("store-hang", target="store", number=1).wait(6).connects("sub", present=True)
+    assert accused(story, "I10") == []
+
+
+def test_a_planned_end_while_the_store_is_away_is_not_for_ever(story: Story, accused: Accused) -> None:
+    story.fault("drain").ends("sub").fault("store-hang", target="store", number=1).wait(12)
+    story.connects("sub", present=True)
+    assert [sentence.split(" waited")[0] for sentence in accused(story, "I10")] == ["sub"]

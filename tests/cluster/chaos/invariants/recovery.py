@@ -1,12 +1,14 @@
 """I10: how long clients go without: after a node is lost, after the store is back, during a planned end.
 
 Each further fault that begins or ends meanwhile starts the clock anew: nobody is promised anything during two at once.
+A planned end that cannot write to the store is a lost node: its sessions are free when its lease is over.
 """
 
 from collections.abc import Iterator
 from math import inf
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cluster.chaos.history import Fault, History, Life
 from cluster.chaos.record import Acknowledged, How, only
@@ -25,6 +27,7 @@ STORE_LOST = (
     "primary-kill",
     "primary-partition",
 )
+STORE_FAULTS = ("store-", "primary-")
 
 
 class Wait(Struct, frozen=True):
@@ -49,7 +52,10 @@ def judge(history: History) -> Finding:
         if fault.kind in NODE_LOST:
             waits = list(_waits(history, fault, loss_s_max, "node_lost_s"))
         elif fault.kind in NODE_DRAINED:
-            waits = list(_waits(history, fault, gap_s_max, "drained_s"))
+            waits = [
+                replace(wait, s_max=loss_s_max, figure="node_lost_s") if _store_struck(history, wait) else wait
+                for wait in _waits(history, fault, gap_s_max, "drained_s")
+            ]
         elif fault.kind in STORE_LOST and fault.ended_at < inf:
             again = min((at for at in acknowledged if at > fault.ended_at), default=inf)
             waits = [Wait("anybody", fault, fault.ended_at, again, return_s_max, "store_back_s")]
@@ -78,6 +84,14 @@ def _waits(history: History, fault: Fault, s_max: float, figure: str) -> Iterato
             client = life.connected.client
             until = min((at for at in history.connected[client] if at > since), default=inf)
             yield Wait(client, fault, since, until, s_max, figure)
+
+
+def _store_struck(history: History, wait: Wait) -> bool:
+    """Whether the store was in trouble between the fault of this wait and its end."""
+    return any(
+        other.kind.startswith(STORE_FAULTS) and other.began_at < wait.until and other.ended_at > wait.fault.began_at
+        for other in history.faults
+    )
 
 
 def _was_hit(life: Life, fault: Fault) -> bool:
