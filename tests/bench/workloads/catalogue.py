@@ -52,6 +52,7 @@ CLUSTER: tuple[Workload, ...] = (
     AcrossNodes(name="nodes-local-1", title="QoS 1, 8 to 8, all on one node", nodes=1, receivers=1),
     AcrossNodes(name="nodes-local-2", title="QoS 1, 8 to 8, on two nodes, all local", receivers=1),
     AcrossNodes(name="nodes-remote", title="QoS 1, 8 to 8, on two nodes, all remote", receivers=1, remote=1),
+    AcrossNodes(name="nodes-both", title="QoS 1, 8 to 8 x 2, all on one node", nodes=1, receivers=2),
     AcrossNodes(name="nodes-half", title="QoS 1, 8 to 8 x 2, on two nodes, half remote", receivers=2, remote=1),
     # Deep: enough under way for two nodes to be busy all the time, which lets a node take more at once.
     AcrossNodes(
