@@ -104,7 +104,8 @@ async def _rounds(world: World, arguments: argparse.Namespace) -> Report:
         record = await Round(world, plan, _say).run()
         if arguments.keep:
             _keep(record, arguments.keep / f"round-{number}.jsonl")
-        report = await asyncio.to_thread(examine, record, terms)
+        proven = total(reports).caught
+        report = await asyncio.to_thread(examine, record, terms, proven)
         reports.append(report)
         print(
             f"round {number}: {report.acknowledged} acknowledged, {report.received} received, "

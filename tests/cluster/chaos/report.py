@@ -4,6 +4,7 @@ Pure: values in, text out.
 """
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct, field
 
@@ -19,14 +20,19 @@ VIOLATIONS_SHOWN_MAX = 10
 
 
 class Report(Struct):
-    """One round judged. `blind`: judges that did not see the bug planted for them; `untried`: no place for the bug."""
+    """One round judged. Of the judges with a bug planted for them, `caught` saw it and `blind` did not."""
 
     findings: list[Finding]
     faults: dict[str, Tally]
     acknowledged: int
     received: int
+    caught: list[str] = field(default_factory=list)
     blind: list[str] = field(default_factory=list)
-    untried: list[str] = field(default_factory=list)
+
+    @property
+    def untried(self) -> list[str]:
+        """Judges for whose bug there was no place."""
+        return [name for name in PLANTS if name not in (*self.caught, *self.blind)]
 
     @property
     def violations(self) -> list[Violation]:
@@ -38,8 +44,8 @@ class Report(Struct):
         return not self.violations and not self.blind
 
 
-def examine(record: Record, terms: Terms) -> Report:
-    """Judge a record; then, on copies of it, put each judge to the test."""
+def examine(record: Record, terms: Terms, proven: Collection[str] = ()) -> Report:
+    """Judge a record; then, on copies of it, put each judge to the test that is not `proven` by an earlier round."""
     history = History(record, terms)
     report = Report(
         findings=judge(record, terms),
@@ -48,12 +54,10 @@ def examine(record: Record, terms: Terms) -> Report:
         received=len(only(record, Received)),
     )
     before = {finding.invariant: len(finding.violations) for finding in report.findings}
-    for name, plant in PLANTS.items():
-        planted = plant(record, terms)
-        if planted is None:
-            report.untried.append(name)
-        elif _count(planted, terms, name) <= before[name]:
-            report.blind.append(name)
+    for name in [name for name in PLANTS if name not in proven]:
+        planted = PLANTS[name](record, terms)
+        if planted is not None:
+            (report.caught if _count(planted, terms, name) > before[name] else report.blind).append(name)
     return report
 
 
@@ -76,9 +80,14 @@ def total(reports: list[Report]) -> Report:
         faults=_sum(reports),
         acknowledged=sum(report.acknowledged for report in reports),
         received=sum(report.received for report in reports),
-        blind=sorted({name for report in reports for name in report.blind}),
-        untried=sorted(set.intersection(*(set(report.untried) for report in reports)) if reports else set()),
+        caught=_named(report.caught for report in reports),
+        blind=_named(report.blind for report in reports),
     )
+
+
+def _named(judges: Iterable[list[str]]) -> list[str]:
+    together = {name for names in judges for name in names}
+    return [name for name in PLANTS if name in together]
 
 
 def _sum(reports: list[Report]) -> dict[str, Tally]:
@@ -103,8 +112,7 @@ def render(report: Report) -> str:
         title = f"{finding.invariant:4}{finding.title}"
         lines.append(f"{title:55}{finding.looked_at:11}{len(finding.violations):12}  {figures}".rstrip())
     lines += ["", f"messages acknowledged {report.acknowledged}, received {report.received}"]
-    tested = [name for name in PLANTS if name not in (*report.blind, *report.untried)]
-    lines.append(f"planted bugs caught: {' '.join(tested)}")
+    lines.append(f"planted bugs caught: {' '.join(name for name in report.caught if name not in report.blind)}")
     if report.untried:
         lines.append(f"no place for a planted bug: {' '.join(report.untried)}")
     if report.blind:

@@ -58,6 +58,13 @@ def test_rounds_add_up(whole: Story) -> None:
     assert "violations: 0" in render(both)
 
 
+def test_a_judge_that_has_proven_itself_in_a_round_is_not_tested_in_the_next(whole: Story) -> None:
+    first = examine(whole.record, whole.terms)
+    second = examine(whole.record, whole.terms, proven=first.caught)
+    assert (second.caught, second.blind) == ([], [])
+    assert total([first, second]).untried == []
+
+
 def test_a_violation_is_shown_with_its_evidence(whole: Story) -> None:
     report = examine(whole.publishes("pub", 7).record, whole.terms)
     assert "I1: pub.7 never reached sub" in render(report)
