@@ -98,6 +98,11 @@ class Fault(Struct):
     began_at: float
     ended_at: float = inf
 
+    @property
+    def strikes_store(self) -> bool:
+        """Whether nodes could not write, or not in time, while it went on."""
+        return self.kind.startswith(("store-", "primary-"))
+
 
 class Receipts(Struct):
     """What one client received, in order, and by message."""

@@ -27,7 +27,6 @@ STORE_LOST = (
     "primary-kill",
     "primary-partition",
 )
-STORE_FAULTS = ("store-", "primary-")
 
 
 class Wait(Struct, frozen=True):
@@ -89,7 +88,7 @@ def _waits(history: History, fault: Fault, s_max: float, figure: str) -> Iterato
 def _store_struck(history: History, wait: Wait) -> bool:
     """Whether the store was in trouble between the fault of this wait and its end."""
     return any(
-        other.kind.startswith(STORE_FAULTS) and other.began_at < wait.until and other.ended_at > wait.fault.began_at
+        other.strikes_store and other.began_at < wait.until and other.ended_at > wait.fault.began_at
         for other in history.faults
     )
 

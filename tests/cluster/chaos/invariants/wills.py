@@ -59,16 +59,27 @@ def _must(will: WillOffered, life: Life, last_asked: dict[str, int]) -> bool:
 
 def _must_not(history: History, will: WillOffered, life: Life) -> bool:
     if life.how is How.GOODBYE:
+        written_by = _written_by(history, life.ended_at)
         return not any(
             fault.kind in ENDINGS
             and fault.target in (life.connected.node, "nodes")
-            and fault.began_at - GOODBYE_READ_S_MAX < life.ended_at < fault.ended_at + GOODBYE_READ_S_MAX
+            and fault.began_at < written_by
+            and life.ended_at < fault.ended_at + GOODBYE_READ_S_MAX
             for fault in history.faults
         )
     if life.how is not How.ABORTED or not life.connected.lasts:
         return False  # [MQTT-3.1.3-9] where the session ends with the connection, no delay is waited for
     back_at = min((next_.connected.at for next_ in history.links.values() if _is_next(will, life, next_)), default=inf)
     return back_at < life.ended_at + will.delay_s - history.terms.will_slack_s
+
+
+def _written_by(history: History, said_at: float) -> float:
+    """When a goodbye is surely in the store, if its node lives so long: not while the store is struck."""
+    by = said_at + GOODBYE_READ_S_MAX
+    for fault in sorted(history.faults, key=lambda fault: fault.began_at):
+        if fault.strikes_store and fault.began_at < by and fault.ended_at > said_at:
+            by = max(by, fault.ended_at + GOODBYE_READ_S_MAX)
+    return by
 
 
 def _is_next(will: WillOffered, life: Life, other: Life) -> bool:
