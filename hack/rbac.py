@@ -46,7 +46,8 @@ class Right(NamedTuple):
 
 RIGHTS = (
     Right(Part.BROKERS, STOA, ("mqttbrokers",), ("get", *FOLLOWED), "What people declare."),
-    Right(Part.BROKERS, STOA, ("mqttbrokers",), ("patch",), "The finalizer, so that nodes leave before their broker."),
+    Right(Part.BROKERS, STOA, ("mqttbrokers",), ("patch",), "The finalizer of brokers whose keys are to go."),
+    Right(Part.BROKERS, "", ("namespaces",), ("get",), "Whether one is being deleted: no finalizer may hold it then."),
     Right(Part.BROKERS, STOA, ("mqttclients", "topicpermissions"), FOLLOWED, "What people declare."),
     Right(
         Part.BROKERS,

@@ -199,7 +199,7 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
         Reason.POLICY_TOO_LARGE: "The compiled policy is larger than a node takes; the last one holds.",
         Reason.POLICY_NOT_WRITTEN: "The policy could not be written to the store; the last one holds.",
         Reason.NODES_BEHIND: "The policy is written, and some nodes do not decide by it yet.",
-        Reason.NO_NODES: "No node is there to decide by the policy.",
+        Reason.NO_NODES: "There is no node yet to work by it.",
         Reason.SUSPENDED: "The client is suspended: it is refused, and its data is kept.",
         Reason.NO_CREDENTIALS: "The client has no usable credential, so it cannot connect.",
         Reason.NO_CONFLICTS: "No rule contradicts or hides another one.",
@@ -288,6 +288,6 @@ PENDING = Condition(
     type=READY,
     status=ConditionStatus.UNKNOWN,
     reason=REASON_PENDING,
-    message="Waiting for the operator.",
+    message="Waiting for the operator; if this stays, no operator watches this namespace (watchNamespaces).",
     last_transition_time="1970-01-01T00:00:00Z",
 )

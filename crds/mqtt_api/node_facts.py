@@ -5,19 +5,32 @@ two versions read each other's: a field that is not known is skipped, one that i
 field is ever given another meaning.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+CLIENT_CAS_BYTES = 8
 
-class ListenerCertificate(Struct, frozen=True, kw_only=True):
+
+class ListenerCertificate(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The certificate that a listener shows to new clients. `serial`: lower-case hexadecimal, whole bytes.
 
-    `not_after`: RFC 3339, UTC.
+    `not_after`: RFC 3339, UTC. `client_cas`: a word for the CAs that it verifies new clients by (`word_of_client_cas`),
+    "" = it verifies none, or does not tell.
     """
 
     serial: str
     not_after: str
+    client_cas: str = ""
+
+
+def word_of_client_cas(files: Iterable[bytes]) -> str:
+    """The same for the same PEM files in the same order."""
+    content = hashlib.blake2b(digest_size=CLIENT_CAS_BYTES)
+    for file in files:
+        content.update(hashlib.blake2b(file).digest())
+    return content.hexdigest()
 
 
 class NodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -76,7 +76,11 @@ class StoreKeys(Struct, frozen=True):
 
     @property
     def operator_rules(self) -> tuple[str, ...]:
-        """ACL rules of the user the operator logs in as: identity, policy, the feed's announcement, and reading."""
+        """ACL rules of the user the operator logs in as: identity, policy, the feed's announcement, and reading.
+
+        What nodes wrote it may find and remove, for the end of a broker, and not write: the last rule is a selector.
+        SCAN shows the names of other keys of the server as well, and never what is in them.
+        """
         return (
             f"~{self.tag}world",
             f"~{self.tag}policy*",
@@ -88,6 +92,8 @@ class StoreKeys(Struct, frozen=True):
             "+@transaction",
             *_SCRIPTS,
             *_VALUES,
+            "+scan",
             "-@dangerous",
             *_CHECKS,
+            f"(~{self.tag}* +unlink)",
         )

@@ -13,7 +13,16 @@ from support.kube.place import Place, Tier
 from support.kube.shared import shared_cluster
 from support.processes import ROOT
 
+TEST_S_MAX = 600.0  # the first one of each process also waits for the cluster, on whatever machine this is
+
 _NUMBERS = itertools.count(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/kubernetes/" in item.path.as_posix() and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_S_MAX))
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +35,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cluster(shared_folder: Path) -> Iterator[Place]:
     """An API server with our definitions. Namespaces keep tests apart."""
-    with shared_cluster(shared_folder, Tier.FAST) as place:
-        define(place)
+    with shared_cluster(shared_folder, Tier.FAST, define) as place:
         yield place
 
 
@@ -36,15 +44,21 @@ def node_cluster(shared_folder: Path) -> Iterator[Place]:
     """A cluster with a node that runs pods, with our definitions and images of tools."""
     if not os.environ.get("STOA_LONG_TESTS"):
         pytest.skip("minutes of building: STOA_LONG_TESTS=1")
-    with shared_cluster(shared_folder, Tier.FULL) as place:
-        loaded.load(place, loaded.TOOLS)
-        define(place)
+    with shared_cluster(shared_folder, Tier.FULL, equip) as place:
         yield place
 
 
+def equip(place: Place) -> None:
+    loaded.load(place, loaded.TOOLS)
+    define(place)
+
+
 def define(place: Place) -> None:
-    kubectl.apply_files(place, sorted((ROOT / "crds").glob("*.yaml")))
-    kubectl.call(place, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    """Only ours are waited for: other tests beside this one have definitions that come and go."""
+    files = sorted((ROOT / "crds").glob("*.yaml"))
+    kubectl.apply_files(place, files)
+    names = [f"{file.stem}.mqtt.stoa.dev" for file in files]
+    kubectl.call(place, "wait", "--for=condition=Established", "crd", *names, "--timeout=60s")
 
 
 @pytest.fixture(scope="session")

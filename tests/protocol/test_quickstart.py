@@ -7,6 +7,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -58,14 +59,17 @@ async def log_in(up: Up, name: str, client_id: str | None = None) -> Client:
     """With the credentials as they were issued, files and all."""
     secret = f"{name}-mqtt"
     ca_file = up.data / "secrets" / NAMESPACE / secret / "ca.crt"
-    client = await dial(int(up.credential(secret, "port", NAMESPACE)), tls=trusting(ca_file))
-    answer = await client.connect(
-        client_id or name,
-        username=up.credential(secret, "username", NAMESPACE),
-        password=up.credential(secret, "password", NAMESPACE).encode(),
-        properties=Properties(session_expiry_interval=60),
-    )
-    assert answer.reason is ReasonCode.SUCCESS
+    async with AsyncExitStack() as refused:
+        client = await dial(int(up.credential(secret, "port", NAMESPACE)), tls=trusting(ca_file))
+        await refused.enter_async_context(client)
+        answer = await client.connect(
+            client_id or name,
+            username=up.credential(secret, "username", NAMESPACE),
+            password=up.credential(secret, "password", NAMESPACE).encode(),
+            properties=Properties(session_expiry_interval=60),
+        )
+        assert answer.reason is ReasonCode.SUCCESS
+        refused.pop_all()
     return client
 
 
@@ -124,11 +128,11 @@ async def test_a_new_client_may_connect_and_a_removed_one_is_disconnected(up: Up
 
     client = await eventually(connected)
     assert client is not None
-    file.unlink()
-    goodbye = await client.expect_closed()
+    async with client:
+        file.unlink()
+        goodbye = await client.expect_closed()
     assert goodbye is not None
     assert goodbye.reason in (ReasonCode.NOT_AUTHORIZED, ReasonCode.ADMINISTRATIVE_ACTION)
-    await client.close()
 
 
 def test_what_is_secret_can_be_read_by_its_owner_only(up: Up) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from mqtt_api.kinds.mqttbroker import Listener
 from mqtt_api.resources import MQTTBroker, parse_document
 from mqtt_operator.desired.inputs import Inputs, ManagedStore, Passwords, StoreUsers
 from mqtt_operator.desired.manifest import Manifest
@@ -26,6 +27,7 @@ MANAGED = ManagedStore(
     private_key=b"the store's key",
     ca=b"the store's CA",
 )
+CLIENT_CAS = "the CAs of devices"
 _ALERT = {"alert": "NodeDown", "expr": 'up{namespace="mqtt",broker="plant"} == 0', "for": "1m"}
 ALERT_GROUPS: tuple[Manifest, ...] = ({"name": "nodes", "rules": [_ALERT]},)
 INPUTS = Inputs(
@@ -63,11 +65,16 @@ def example(name: str, **changes: Any) -> MQTTBroker:
     return read_broker({**document, "spec": spec})
 
 
+def _verifies_clients(listener: Listener) -> bool:
+    return listener.tls is not None and listener.tls.client_ca_refs is not None
+
+
 def inputs_for(broker: MQTTBroker, **changes: Any) -> Inputs:
     """What fits this broker."""
     store = broker.spec.session_store
     fitting = {
         "managed": None if store.managed is None else MANAGED,
+        "client_cas": {each.name: CLIENT_CAS for each in broker.spec.listeners if _verifies_clients(each)},
         "policy": None if store.embedded is None else b'{"the": "policy"}',
     }
     return msgspec.structs.replace(INPUTS, **{**fitting, **changes})

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from cluster.chaos.checker import judge, owed
 from cluster.chaos.device import Device, Scene, Spec
@@ -38,7 +38,10 @@ class Member(Device):
 
 @dataclass(frozen=True)
 class Report:
-    """What came of it. `gaps_s`: how long clients were without a connection, once for each time."""
+    """What came of it. `gaps_s`: how long clients were without a connection, once for each time.
+
+    `wills` are those of connections that were there: who gives up waiting for CONNACK, and is let in too late, has one.
+    """
 
     sessions: int
     seconds: float
@@ -70,16 +73,25 @@ class Fleet:
     """Use as `async with`: inside, all are connected and subscribed, and publishers publish `per_s` messages."""
 
     def __init__(
-        self, doors: Mapping[str, Door], prefix: str, *, sessions: int, per_s: float, will_delay_s: int = 0
+        self,
+        doors: Mapping[str, Door],
+        prefix: str,
+        *,
+        sessions: int,
+        per_s: float,
+        will_delay_s: int = 0,
+        log_in: tuple[str, bytes] | None = None,
     ) -> None:
+        """`log_in`: user name and password of all of them."""
+        self._log_in = log_in
         self.recorder = Recorder()
         self.scene = Scene(doors, self.recorder, random.Random(prefix))
         self.prefix = prefix
         self.topics = [f"{prefix}/t/{number}" for number in range(max(1, sessions // SESSIONS_PER_TOPIC))]
         self._will_delay_s = will_delay_s
         self.members = [Member(self._member(number), self.scene) for number in range(sessions)]
-        self.publishers = [Member(Spec(client=f"{prefix}-p{number}"), self.scene) for number in range(PUBLISHERS)]
-        self.watcher = Member(Spec(client=f"{prefix}-w", subscriptions=((f"{prefix}/wills/#", 1),)), self.scene)
+        self.publishers = [Member(self._spec(f"p{number}"), self.scene) for number in range(PUBLISHERS)]
+        self.watcher = Member(self._spec("w", subscriptions=((f"{prefix}/wills/#", 1),)), self.scene)
         self._per_s = per_s
         self._stays: list[asyncio.Task[None]] = []
         self._work: list[asyncio.Task[None]] = []
@@ -156,21 +168,24 @@ class Fleet:
             received=sum(one.client in names and one.is_new for one in heard),
             repeated=sum(one.dup for one in heard),
             violations=violations,
-            wills=sum(one.client == self.watcher.spec.client for one in heard),
+            wills=_wills([one for one in heard if one.client == self.watcher.spec.client], only(record, Connected)),
             sessions_lost=_sessions_lost(only(record, Connected)),
             dropped=sum(ended.at < self._ended_at for ended in only(record, Ended)),
             gaps_s=_gaps(record, self._ended_at),
         )
 
     def _member(self, number: int) -> Spec:
-        client = f"{self.prefix}-{number}"
         topic = self.topics[number % len(self.topics)]
-        return Spec(
-            client=client,
+        return self._spec(
+            str(number),
             subscriptions=((topic, 1),),
-            will_topic=f"{self.prefix}/wills/{client}",
+            will_topic=f"{self.prefix}/wills/{self.prefix}-{number}",
             will_delay_s=self._will_delay_s,
         )
+
+    def _spec(self, name: str, **more: Any) -> Spec:
+        username, password = (None, None) if self._log_in is None else self._log_in
+        return Spec(client=f"{self.prefix}-{name}", username=username, password=password, **more)
 
     async def _enter(self, devices: Sequence[Member]) -> None:
         turns = asyncio.Semaphore(ENTRY_AT_ONCE)
@@ -208,6 +223,12 @@ class Fleet:
         await asyncio.gather(*(one.leave() for one in everybody), return_exceptions=True)
         for one in everybody:
             one.close()
+
+
+def _wills(heard: Sequence[Received], connections: Sequence[Connected]) -> int:
+    """A will is named after the connection that brought it."""
+    links = {connection.link for connection in connections}
+    return sum(int(one.message.rpartition(".")[2]) in links for one in heard)
 
 
 def _sessions_lost(connections: Sequence[Connected]) -> int:

@@ -53,6 +53,9 @@ class StandIn:
             raise ExpectedError("Somebody has something to mend.")
         return Outcome(f"pass {self._number}", is_over=pass_["deleting"] is True)
 
+    def forget(self, _key: BrokerKey) -> None:
+        """It remembers nothing."""
+
 
 async def make_stories(_kube: Kube, registry: Registry, _settings: OperatorSettings, _stack: AsyncExitStack) -> Stories:
     return Stories(StandIn("broker", registry), StandIn("policy", registry), Exchange())

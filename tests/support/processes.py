@@ -17,7 +17,7 @@ from typing import IO, Self
 from support.waiting import DEADLINE_S, NotInTimeError, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-STOP_S_MAX = 15.0
+STOP_S_MAX = 60.0  # on whatever machine this is; a test of how soon something ends has a bound of its own
 
 
 def free_port() -> int:

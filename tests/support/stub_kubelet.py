@@ -41,7 +41,7 @@ class RunningNode:
         self._mounted = {
             path: Mounted(self._inside(path), self._mapped(path, files)) for path, files in volumes.items()
         }
-        self._inside(names.DATA_FOLDER).mkdir(parents=True)
+        self._inside(names.DATA_FOLDER).mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-P", "-m", "mqtt_broker"]
         command += ["--settings", str(self._inside(names.SETTINGS_FILE)), "--node", self.name]
         self.program = Program(command)
@@ -67,6 +67,8 @@ class RunningNode:
     def _inside(self, path: str) -> Path:
         if path.startswith(names.RUN_FOLDER):  # the path of a Unix socket has at most 107 characters
             return Path(self._run.name) / path.removeprefix(names.RUN_FOLDER).lstrip("/")
+        if path.startswith(names.DATA_FOLDER):  # the claim of a pod outlives it
+            return self._folder.parent / f"{self.name}-data" / path.removeprefix(names.DATA_FOLDER).lstrip("/")
         return self._folder / path.lstrip("/")
 
     def _mapped(self, path: str, files: Mapping[str, bytes]) -> dict[str, bytes]:

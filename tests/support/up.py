@@ -11,7 +11,7 @@ import yaml
 from support.processes import Program, environment
 from support.waiting import wait_until
 
-READY_S_MAX = 30.0
+READY_S_MAX = 60.0  # on whatever machine this is
 
 
 def resource(kind: str, name: str, namespace: str = "default", **spec: object) -> dict[str, Any]:
@@ -66,7 +66,12 @@ class Up:
             assert program.returncode() is None, f"stoa up ended with {program.returncode()}:\n{program.dump()}"
             return self.ready_file.exists()
 
-        wait_until(ready, READY_S_MAX, "stoa up to be ready")
+        try:
+            wait_until(ready, READY_S_MAX, "stoa up to be ready")
+        except AssertionError:
+            if program.returncode() is None:
+                program.stop()
+            raise
         return self
 
     def credential(self, secret: str, key: str, namespace: str = "default") -> str:

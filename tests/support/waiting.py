@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0  # on whatever machine this is: what is waited for comes sooner, or not at all
 POLL_INTERVAL_S = 0.02
 
 T = TypeVar("T")

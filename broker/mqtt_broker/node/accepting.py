@@ -39,6 +39,8 @@ def accept_of(
     if message.retain:
         hub.note_retained_planned(message.topic)
     forwards = hub.peers.forwards(plan.receivers) if message.qos else ()
+    if targets:
+        hub.peers.press(plan.receivers)
     if part is not None:
         part = replace(part, heard=tuple(incarnation for incarnation, _ in _in_memory(hub, plan)))
     if not (targets or queues or forwards or marker or message.retain or fires_will_of):
@@ -83,7 +85,8 @@ def target_of(receiver: Receiver, session: LiveSession, outlet: Outlet | None, c
         qos=receiver.qos,
         retain=receiver.retain,
         identifiers=receiver.identifiers,
-        marks_epoch=outlet.epoch if outlet is not None and outlet.expect(count) else 0,
+        epoch=0 if outlet is None else outlet.epoch,
+        raises_mark=outlet is not None and outlet.expect(count),
     )
 
 
@@ -93,7 +96,7 @@ def redeem(outlets: Iterable[Outlet | None], accept: Accept, result: Result) -> 
     for number, outlet in enumerate(outlets):
         if outlet is not None:
             target = accept.targets[number]
-            marked_up_to = sequences[number] if sequences and target.marks_epoch else 0
+            marked_up_to = sequences[number] if sequences and target.raises_mark else 0
             outlet.answered(marked_up_to, is_stale=target.client_id in stale)
             outlet.arrive(1)
 

@@ -18,7 +18,7 @@ from mqtt_broker.node.fastlane import FastLane
 from mqtt_broker.node.flows import acknowledge, authenticate, connect, disconnect, publish, subscribe
 from mqtt_broker.node.live import LiveSession
 from mqtt_broker.node.order import OrderedEffects
-from mqtt_broker.node.outlet import Delivery, Outlet
+from mqtt_broker.node.outlet import Awaited, Delivery, Outlet
 from mqtt_broker.node.rate import TokenBucket
 from mqtt_broker.protocol.connection import Connection
 from mqtt_broker.protocol.events import (
@@ -73,7 +73,7 @@ class Owner(Protocol):
 
 FILTER_PACKETS = frozenset((0x82, 0xA2))  # first byte of SUBSCRIBE and UNSUBSCRIBE
 NO_PAUSES: frozenset[str] = frozenset()
-NO_OUTLETS: frozenset[Outlet] = frozenset()
+NOBODY: frozenset[Awaited] = frozenset()
 
 
 def gathers_writes(transport: asyncio.BaseTransport) -> bool:
@@ -137,7 +137,7 @@ class ClientConnection(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._detached = False
         self._pauses: frozenset[str] = NO_PAUSES
-        self._awaited: frozenset[Outlet] = NO_OUTLETS
+        self._awaited: frozenset[Awaited] = NOBODY
         self._giving_up: asyncio.TimerHandle | None = None
         self._write_paused = False
         self._unflushed_bytes = 0
@@ -328,9 +328,9 @@ class ClientConnection(asyncio.Protocol):
         if self._detached or self._session is None:
             return
         self._detached = True
-        for outlet in self._awaited:
-            outlet.release(self)
-        self._awaited = NO_OUTLETS
+        for receiver in self._awaited:
+            receiver.release(self)
+        self._awaited = NOBODY
         session, username = self._session, self._session.facts.username
         if self.hub.connections.get(session.client_id) is self:
             del self.hub.connections[session.client_id]
@@ -576,7 +576,7 @@ class ClientConnection(asyncio.Protocol):
         if not congested:
             return
         self.hub.congested = {}
-        waiting = frozenset(outlet for outlet in congested if outlet.hold(self))
+        waiting = frozenset(receiver for receiver in congested if receiver.hold(self))
         if not waiting or self.closed:
             return
         if not self._awaited:
@@ -584,16 +584,16 @@ class ClientConnection(asyncio.Protocol):
             self._giving_up = self.hub.loop.call_later(RECEIVERS_S_MAX, self._give_up_waiting)
         self._awaited |= waiting
 
-    def receiver_ready(self, outlet: Outlet) -> None:
+    def receiver_ready(self, receiver: Awaited) -> None:
         """A receiver caught up, or is gone."""
-        self._awaited -= {outlet}
+        self._awaited -= {receiver}
         if not self._awaited:
             self._read_on()
 
     def _give_up_waiting(self) -> None:
-        awaited, self._awaited = self._awaited, NO_OUTLETS
-        for outlet in awaited:
-            outlet.excuse(self)
+        awaited, self._awaited = self._awaited, NOBODY
+        for receiver in awaited:
+            receiver.excuse(self)
         self._read_on()
 
     def _read_on(self) -> None:

@@ -7,7 +7,7 @@ its will waits for its return.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING
@@ -23,10 +23,9 @@ log = logging.getLogger("mqtt_broker.drain")
 STEP_S = 0.1
 LAST_WRITES_S_MAX = 5.0  # how long last bytes and last writes may take when all were sent away
 LEAVE_S = 2.0  # for the end of the lease, and of the process
-REBALANCE_S = 5.0  # as long as the figures of the other nodes may be old, and some
+REBALANCE_S = 5.0  # some renewals of leases: by then the figures that a move has changed are told
 REBALANCE_S_MAX = 600.0  # between two attempts where none of them helped
 HELPED = 0.5  # an attempt helped if less than this part of what was too much is still too much
-SURPLUS_MIN = 10  # fewer connections than these are not worth a reconnect
 
 
 def last_writes_s(grace_s: float) -> float:
@@ -64,16 +63,6 @@ def _send_away(hub: "Hub", clients: Iterable["ClientConnection"]) -> None:
         client.end(reason, planned_stop=True, server_reference=reference)
 
 
-def surplus(own: int, others: Sequence[int], tolerance_percent: int) -> int:
-    """How many connections this node has beyond its share and the tolerance; 0 if it is not worth the trouble."""
-    if not others:
-        return 0
-    share = (own + sum(others)) / (len(others) + 1)
-    if own <= share * (1 + tolerance_percent / 100):
-        return 0
-    return beyond if (beyond := int(own - share)) >= SURPLUS_MIN else 0
-
-
 class Patience:
     """How long to wait before clients are sent away again: longer each time that did not help.
 
@@ -102,9 +91,12 @@ async def follow_balance(hub: "Hub") -> None:
     while True:
         await asyncio.sleep(wait_s)
         settings = hub.settings.rebalance
-        if hub.draining or hub.is_frozen or not settings.connections_per_s:
+        if hub.draining or hub.is_frozen or not (hub.peers.is_in_touch and settings.connections_per_s):
             continue
-        beyond = surplus(len(hub.connections), hub.peers.connections(), settings.tolerance_percent)
+        beyond = hub.peers.balance.beyond(settings.tolerance_percent)
+        if beyond is None:
+            wait_s = REBALANCE_S
+            continue
         wait_s = patience.next_s(beyond)
         if beyond:
             log.info(
@@ -113,6 +105,7 @@ async def follow_balance(hub: "Hub") -> None:
                 extra={"event": "node.rebalance", "fields": {"surplus": beyond}},
             )
             await _move(hub, beyond, settings.connections_per_s)
+            hub.peers.balance.forget()
 
 
 async def _move(hub: "Hub", count: int, per_s: int) -> None:

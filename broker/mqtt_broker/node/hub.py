@@ -17,7 +17,7 @@ from mqtt_broker.auth.authorize import RightsCache
 from mqtt_broker.auth.passwords import PasswordVerifier
 from mqtt_broker.node.counters import Counters, DropReason
 from mqtt_broker.node.live import LiveSession
-from mqtt_broker.node.outlet import Delivery, Outlet
+from mqtt_broker.node.outlet import Awaited, Delivery
 from mqtt_broker.node.overload import Overload
 from mqtt_broker.node.peers.port import Alone, Peers
 from mqtt_broker.node.pump import CommitPump
@@ -99,7 +99,7 @@ class Hub:
         self.is_deciding = False
         self.revision = -1
         self.decisions = 0
-        self.congested: dict[Outlet, None] = {}
+        self.congested: dict[Awaited, None] = {}
         self.buffered_bytes = 0
         self.overload = Overload()
         self.draining = False

@@ -34,7 +34,7 @@ from mqtt_broker.wire.reasons import ReasonCode
 log = logging.getLogger("mqtt_broker.node")
 
 PASSWORD_THREADS = 1  # Argon2id is meant to be slow: one core's worth at most, so that messages keep moving
-PASSWORDS_WAITING_MAX = 256  # about ten seconds of hashing; beyond that clients are told to come back
+PASSWORDS_WAITING_MAX = 256  # more than are hashed before the wait is over; beyond that clients are told to come back
 TICK_S = 1.0
 # The collector's generations. The middle one takes some 2 ms; all objects take far longer, and are looked at only after
 # a million more than there were before: until then that is all that dead cycles can hold.

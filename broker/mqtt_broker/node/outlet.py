@@ -63,7 +63,7 @@ class Sink(Protocol):
     @property
     def waits_for_receivers(self) -> bool: ...
 
-    def receiver_ready(self, outlet: "Outlet") -> None: ...
+    def receiver_ready(self, receiver: "Awaited") -> None: ...
 
     @property
     def packet_bytes_max(self) -> int: ...
@@ -83,6 +83,22 @@ class Sink(Protocol):
     def has_room(self) -> None: ...
 
     def pass_on(self, delivery: Delivery) -> None: ...
+
+
+class Awaited(Protocol):
+    """A receiver that is behind, or what leads to some: publishers are not read meanwhile."""
+
+    def hold(self, publisher: Sink, /) -> bool:
+        """Call `receiver_ready` when it has caught up. False: it has, or is not waited for any more."""
+        ...
+
+    def excuse(self, publisher: Sink, /) -> None:
+        """This publisher waited long enough."""
+        ...
+
+    def release(self, publisher: Sink, /) -> None:
+        """The publisher is gone."""
+        ...
 
 
 NO_GROUPS: frozenset[tuple[str, str]] = frozenset()
@@ -712,7 +728,12 @@ class Outlet:
         newest = self._newest
         try:
             entries = await self._hub.store.read_queue(
-                self._client_id, self._incarnation, self._read_up_to, REFILL_MESSAGES_MAX, REFILL_BYTES_MAX
+                self._client_id,
+                self._incarnation,
+                self._read_up_to,
+                REFILL_MESSAGES_MAX,
+                REFILL_BYTES_MAX,
+                epoch=self._epoch,
             )
         except StoreUnavailable:
             await asyncio.sleep(0.2)  # the pump tells the log; this only keeps from spinning

@@ -50,7 +50,11 @@ class Serving:
     def certificates(self) -> dict[str, ListenerCertificate]:
         """What each listener with TLS shows to new clients."""
         return {
-            listener.name: ListenerCertificate(serial=listener.tls.serial, not_after=listener.tls.not_after.isoformat())
+            listener.name: ListenerCertificate(
+                serial=listener.tls.serial,
+                not_after=listener.tls.not_after.isoformat(),
+                client_cas=listener.tls.client_cas,
+            )
             for listener in self.listeners()
             if listener.tls is not None
         }
@@ -83,6 +87,7 @@ class Serving:
                     "connections": len(listener.connections),
                     "serial": None if (shown := certificates.get(listener.name)) is None else shown.serial,
                     "not_after": None if shown is None else shown.not_after,
+                    "client_cas": "" if shown is None else shown.client_cas,
                 }
                 for listener in self.listeners()
             },

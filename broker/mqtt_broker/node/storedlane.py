@@ -107,6 +107,7 @@ class StoredFlow:
 
     def submit(self, client: "ClientConnection", ids: Sequence[bytes], payloads: list[bytes]) -> None:
         """Write a run, no longer than `messages_max`, and take its place in the publisher's order."""
+        self.hub.peers.press(self.plan.receivers)
         run = _Run(client, self, ids, payloads)
         client.connection.opened(b"".join(ids))
         forwards = self.runs.forwards
@@ -155,7 +156,7 @@ class _Run:
     def _note_marks(self, result: AcceptedRun) -> None:
         for outlet, target, (first, count) in zip(self._outlets, self.targets, result.stored, strict=True):
             if outlet is not None:
-                marked_up_to = first + count - 1 if count and target.marks_epoch else 0
+                marked_up_to = first + count - 1 if count and target.raises_mark else 0
                 outlet.answered(marked_up_to, is_stale=target.client_id in result.stale)
 
     def _acknowledge(self, count: int) -> None:

@@ -20,6 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 
+from mqtt_api.node_facts import word_of_client_cas
 from mqtt_api.node_settings import TLSSettings
 from mqtt_broker.auth.principal import hex_serial
 
@@ -49,10 +50,14 @@ class TLSConfigError(ValueError):
 
 
 class ServedCertificate(Struct, frozen=True):
-    """The server's own certificate. `serial` is lower-case hexadecimal, whole bytes; `not_after` is in UTC."""
+    """The server's own certificate. `serial` is lower-case hexadecimal, whole bytes; `not_after` is in UTC.
+
+    `client_cas`: as in NodeFacts.
+    """
 
     serial: str
     not_after: datetime
+    client_cas: str
 
 
 class ReloadableContext:
@@ -80,6 +85,10 @@ class ReloadableContext:
     @property
     def not_after(self) -> datetime:
         return self._served.not_after
+
+    @property
+    def client_cas(self) -> str:
+        return self._served.client_cas
 
     def reload(self) -> bool:
         """Look at the files again. True if their content changed and `current` is a new context made from it.
@@ -217,7 +226,12 @@ def _choice(choices: dict[str, Read], name: str, field: str) -> Read:
 
 def _served(tls: TLSSettings) -> ServedCertificate:
     own = _certificates(tls.certificate_file)[0]
-    return ServedCertificate(serial=hex_serial(own.serial_number), not_after=own.not_valid_after_utc)
+    cas = () if tls.client_auth == "None" else tls.client_ca_files
+    return ServedCertificate(
+        serial=hex_serial(own.serial_number),
+        not_after=own.not_valid_after_utc,
+        client_cas=word_of_client_cas(map(_read, cas)) if cas else "",
+    )
 
 
 def _digest(tls: TLSSettings) -> bytes:

@@ -13,7 +13,7 @@ has caught up, and `renew` in another loop from then on; it serves when it has a
 Every method raises StoreUnavailable when the store cannot answer, and Fenced when this node's token is over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -245,6 +245,13 @@ class Lease(Struct, frozen=True, kw_only=True):
     facts: NodeFacts
 
 
+class InboxLevel(Struct, frozen=True):
+    """Bytes: what waits in an inbox, and what was taken out of it since its node joined."""
+
+    waiting: int
+    taken: int
+
+
 class Post(Struct, frozen=True):
     """A message for an inbox that nobody waits for: QoS 0."""
 
@@ -276,6 +283,14 @@ class ClusterStore(Store, Protocol):
 
     async def inbox_dropped(self, membership: Membership) -> int:
         """How many copies for sessions of this node found no room in its inbox, since it joined."""
+        ...
+
+    def tell_crowded(self, call: Callable[[Sequence[str]], None], /) -> None:
+        """Call with the nodes whose inboxes a `commit` or `post` of this one has found more than half full."""
+        ...
+
+    async def inbox_level(self, node: str) -> InboxLevel:
+        """How full the inbox of this node is, if anybody holds its name."""
         ...
 
     async def enter(self, membership: Membership, facts: NodeFacts) -> int:

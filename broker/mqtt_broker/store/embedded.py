@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
+from mqtt_api.keys import GROUP
 from mqtt_broker.session.session import SessionRecord
 from mqtt_broker.store.encoding import decode_results, encode
 from mqtt_broker.store.operations import Batch, World
@@ -113,10 +114,12 @@ class Database:
         )
 
     def read_queue(
-        self, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int
+        self, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int, epoch: int
     ) -> tuple[QueueEntry, ...]:
         session = self._world.sessions.find(client_id)
         if session is None or session.ended or session.incarnation != incarnation:
+            return ()
+        if epoch and (session.owner is None or session.epoch != epoch):
             return ()
         return self._world.queues.read(self._world.queues.of(incarnation), after, messages_max, bytes_max)
 
@@ -167,7 +170,10 @@ class Database:
                 raise StoreMismatch("the store holds data but no world: it is damaged")
             self._connection.execute("INSERT INTO world VALUES ('id', ?)", (world,))
         elif row[0] != world:
-            raise StoreMismatch(f"the store belongs to world {row[0]}, this node was told {world}")
+            raise StoreMismatch(
+                f"the store has identity {row[0]}, and this broker's is {world}: bring the right file back; if this "
+                f"is it, and the broker runs in Kubernetes, annotate it with {GROUP}/accept-store={row[0]}"
+            )
 
     def _standing(self, membership: Membership) -> tuple[int, bytes | None]:
         """The last batch number of this token and its results."""
@@ -250,9 +256,11 @@ class EmbeddedStore:
         return await self._call(self._database.commit, membership, number, tuple(operations))
 
     async def read_queue(
-        self, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int
+        self, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int, *, epoch: int = 0
     ) -> tuple[QueueEntry, ...]:
-        return await self._call(self._database.read_queue, client_id, incarnation, after, messages_max, bytes_max)
+        return await self._call(
+            self._database.read_queue, client_id, incarnation, after, messages_max, bytes_max, epoch
+        )
 
     async def read_retained(self, topics: Sequence[str]) -> tuple[RetainedMessage, ...]:
         return await self._call(self._database.read_retained, tuple(topics))

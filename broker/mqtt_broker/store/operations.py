@@ -159,8 +159,10 @@ class Batch:
         session.will_due_at = session.expires_at = None  # [MQTT-3.1.3-9]
         self._sessions.write(session)
         queue = self._queues.of(session.incarnation)
+        if queue.sent_up_to > queue.last:  # written ahead: what is not there yet was not sent
+            self._queues.set_mark(queue, queue.last)
         record = session.record(
-            min(queue.sent_up_to, queue.last),  # written ahead: what is not there yet was not sent
+            queue.sent_up_to,
             self._subscriptions.of(session.incarnation),
             self._inbound.of(session.incarnation),
         )
@@ -394,9 +396,9 @@ class Batch:
         if session is None or session.incarnation != target.incarnation:
             return None
         receiver = Receiver(session.client_id, self._queues.of(session.incarnation), session.bounds)
-        if target.marks_epoch:
-            receiver.marks = session.owner is not None and session.epoch == target.marks_epoch
-            receiver.is_stale = not receiver.marks
+        if target.epoch:
+            receiver.is_stale = session.owner is None or session.epoch != target.epoch
+            receiver.marks = target.raises_mark and not receiver.is_stale
         return receiver
 
     def _group_receiver(self, target: GroupTarget) -> Receiver | None:

@@ -86,9 +86,10 @@ class Claim(Struct, frozen=True, kw_only=True):
 class Target(Struct, frozen=True, kw_only=True):
     """One receiving queue of an Accept: dropped in silence when the incarnation is not that of the session.
 
-    `marks_epoch`: the connection of this epoch has room for the message. If it still is the session's connection, the
-    mark (MarkSent) is raised to this entry in the same step, so that it may be sent once it is stored; if not, the
-    result names the session as `stale`. 0 = the mark stays where it is.
+    `epoch`: the connection that whoever asks takes for the session's; 0 = it has none. If it is another, the result
+    names the session as `stale`: the entry is there, but not that connection's to send, however far its mark is raised.
+    `raises_mark`: it has room for the message. The mark (MarkSent) is raised to this entry in the same step, so that it
+    may be sent once it is stored.
     """
 
     client_id: str
@@ -96,7 +97,8 @@ class Target(Struct, frozen=True, kw_only=True):
     qos: int
     retain: bool = False
     identifiers: tuple[int, ...] = ()
-    marks_epoch: int = 0
+    epoch: int = 0
+    raises_mark: bool = False
 
 
 class GroupTarget(Struct, frozen=True, kw_only=True):
@@ -424,7 +426,7 @@ class Accepted(Struct, frozen=True, tag=True):
 
     `evicted` are older entries that overflow removed: (client id, sequence) each, so that a node forgets them too.
     For a group's own queue the name is `$share/group/filter`; sequence 0 there is the new message itself.
-    `stale`: client ids of targets that hold the message, but whose `marks_epoch` is not current, or nobody's.
+    `stale`: client ids of targets that hold the message, but whose `epoch` is not current, or nobody's.
     `heard`: those of `Part.heard` that had the message before.
     """
 
@@ -580,9 +582,12 @@ class Store(Protocol):
         ...
 
     async def read_queue(
-        self, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int
+        self, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int, *, epoch: int = 0
     ) -> tuple[QueueEntry, ...]:
-        """Entries with a sequence above `after`, oldest first; at least one if there is any, whatever its size."""
+        """Entries with a sequence above `after`, oldest first; at least one if there is any, whatever its size.
+
+        None if the session's connection is not that of this `epoch`; 0 = whoever's it is.
+        """
         ...
 
     async def read_retained(self, topics: Sequence[str]) -> tuple[RetainedMessage, ...]:

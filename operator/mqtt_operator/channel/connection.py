@@ -3,6 +3,7 @@
 Knows redis-py and how to log in; does not know keys or what is written. Nothing is repeated behind the caller's back.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,12 @@ from mqtt_operator.channel.terms import LogInRefusedError, SharedStoreError, Sto
 
 CONNECT_S_MAX = 5.0
 ANSWER_S_MAX = 10.0
+DETAIL_CHARACTERS_MAX = 400
 
 _UNREACHABLE = "Start it, or correct the address; what it holds is kept while it is away."
+# How the client tells of a sentinel that did not say anything of use: its object, a dash, what was raised.
+_SENTINEL_TROUBLE = re.compile(r"> - (\w+)\(")
+_LOG_IN_TROUBLE = redis.AuthenticationError.__name__
 _LOG_IN = "Check user name and password, and that this user has the rights listed in docs/cluster.md."
 
 
@@ -53,11 +58,10 @@ def explained(settings: RedisSettings) -> Iterator[None]:
 
 def explain(error: Exception, settings: RedisSettings) -> SharedStoreError:
     """The refusal in words."""
+    if isinstance(error, MasterNotFoundError):
+        return _no_primary(error, settings)
     where = f"store: {', '.join(settings.addresses)} ({_detail(error)})"
     match error:
-        case MasterNotFoundError():
-            to_do = f"Check masterName ({settings.master_name}), and that a primary lives."
-            return StoreAwayError("The sentinels know no primary now.", where=where, to_do=to_do)
         case redis.AuthenticationError() | redis.exceptions.NoPermissionError():
             return LogInRefusedError("The store does not let us in, or not far enough.", where=where, to_do=_LOG_IN)
         case redis.exceptions.OutOfMemoryError():
@@ -72,10 +76,26 @@ def explain(error: Exception, settings: RedisSettings) -> SharedStoreError:
     return StoreAwayError("The store answered with an error.", where=where, to_do=to_do)
 
 
+def _no_primary(error: MasterNotFoundError, settings: RedisSettings) -> StoreAwayError:
+    """In our own words: those of the client describe its objects, TLS files and all, another way each time."""
+    troubles = set(_SENTINEL_TROUBLE.findall(str(error)))
+    if _LOG_IN_TROUBLE in troubles:
+        found, check = "and some do not let us in", "the log-in for the sentinels"
+    elif troubles:
+        found, check = "and some do not answer", "the addresses of the sentinels, and TLS if they speak it"
+    else:
+        found, check = "though they answer", "that the primary lives and the sentinels agree on it"
+    return StoreAwayError(
+        f"No sentinel names a primary called {settings.master_name}, {found}.",
+        where=f"sentinels: {', '.join(settings.addresses)}",
+        to_do=f"Check masterName, and {check}.",
+    )
+
+
 def _detail(error: Exception) -> str:
     """One line; what a server says may be anything."""
     text = str(error) or type(error).__name__
-    return "".join(character if character.isprintable() else " " for character in text)
+    return "".join(character if character.isprintable() else " " for character in text[:DETAIL_CHARACTERS_MAX])
 
 
 def _options(settings: RedisSettings) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Knows exit codes (0 ok, 1 failed, 2 usage, 3 denied); does not know what any sub
 when they are asked for, so that `stoa version` does not wait for a web client.
 """
 
+import difflib
 import importlib
 import os
 from typing import Any
@@ -12,6 +13,8 @@ import click
 
 from mqtt_operator.cli.options import EXIT_FAILED, EXIT_USAGE
 from mqtt_operator.errors import ExpectedError, UsageError
+
+NEAR_MIN = 0.75  # of the letters of two words, as many are the same
 
 COMMANDS = {
     "up": "mqtt_operator.cli.up",
@@ -40,9 +43,18 @@ class StoaGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            near = [each for each in error.possibilities or () if _is_near(each, error.option_name)]
+            raise click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx) from error
         except ExpectedError as error:
             click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True, color=ctx.color)
             ctx.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
+
+
+def _is_near(option: str, written: str) -> bool:
+    """One is a slip of the other: the dashes that all have in common say nothing."""
+    matcher = difflib.SequenceMatcher(None, option.lstrip("-"), written.lstrip("-"))
+    return matcher.ratio() >= NEAR_MIN
 
 
 @click.group(cls=StoaGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from mqtt_operator.channel.terms import StoreAwayError
 from mqtt_operator.cli.options import EXIT_FAILED, FOLDER, FOLDER_WITHOUT_DATA
 from mqtt_operator.local.members import Look, NodeView, State, look_at
 from mqtt_operator.local.run_document import find_run
@@ -32,10 +33,19 @@ def command(ctx: click.Context, folder: Path, data: Path | None, output: str) ->
     else:
         for line in table(look):
             click.echo(line, color=ctx.color)
-    if look.problem is not None:
-        click.echo(str(look.problem), err=True)
+    for line in told(look):
+        click.echo(line, err=True)
     if look.problem is not None or any(each.state is not State.READY for each in look.nodes):
         ctx.exit(EXIT_FAILED)
+
+
+def told(look: Look) -> list[str]:
+    """What to do, where something is wrong. A store that ended along with its nodes comes back with them."""
+    has_ended = all(each.state is State.AWAY for each in look.nodes)
+    ended = ["No node runs: run `stoa up` again."] if has_ended else []
+    if look.problem is None or (has_ended and isinstance(look.problem, StoreAwayError)):
+        return ended
+    return [*ended, str(look.problem)]
 
 
 def table(look: Look) -> list[str]:

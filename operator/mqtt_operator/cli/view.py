@@ -16,7 +16,8 @@ from mqtt_api.kinds.mqttbroker import AuthenticationType, ListenerProtocol
 from mqtt_api.node_settings import ListenerSettings, NodeSettings, RedisSettings
 from mqtt_operator.cli.options import counted
 from mqtt_operator.credentials.certificates import facts
-from mqtt_operator.local.deploy import Deployment, best_listener
+from mqtt_operator.desired.entrance import best_listener
+from mqtt_operator.local.deploy import Deployment
 from mqtt_operator.local.hints import Account, Hint, hints, scram_hint
 from mqtt_operator.local.node_events import NodeEvent
 from mqtt_operator.local.node_status import NodeStatus

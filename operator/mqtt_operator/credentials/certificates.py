@@ -164,6 +164,12 @@ def certificates_mistake(pem: bytes) -> str | None:
     return None
 
 
+def certificates_in(pem: bytes) -> list[str]:
+    """Each certificate of a PEM file, and nothing else that stands there. Raises ValueError if there is none."""
+    found = x509.load_pem_x509_certificates(pem)
+    return [each.public_bytes(serialization.Encoding.PEM).decode("ascii") for each in found]
+
+
 def crl_mistake(pem: bytes) -> str | None:
     """What is wrong with a certificate revocation list in PEM, or None."""
     try:

@@ -62,6 +62,7 @@ class Inputs(Struct, frozen=True, kw_only=True):
     - `replicas`: how many nodes there are to be for now, on the way to what the broker declares; None = that.
     - `users`: only for a Redis of the people's own. `managed`: only for the managed store. `policy`: the document, only
       for the embedded store.
+    - `client_cas`: by listener, the CAs that certificates of clients are verified by: PEM, one after the other.
     - `settings_in_force`: entries of the settings ConfigMap that pods still read, by key (config_map.in_force).
     - `host`: what nodes bind: "0.0.0.0", or "::" where pods have IPv6 addresses. `cluster_domain`: as DNS calls it.
     - `operator_namespace`: where the operator's own pods are.
@@ -80,6 +81,7 @@ class Inputs(Struct, frozen=True, kw_only=True):
     users: StoreUsers = StoreUsers()
     managed: ManagedStore | None = None
     policy: bytes | None = None
+    client_cas: Mapping[str, str] = {}
     settings_in_force: Mapping[str, str] = {}
     host: str = "0.0.0.0"  # noqa: S104 - within a pod, whose NetworkPolicy says who gets there
     cluster_domain: str = "cluster.local"

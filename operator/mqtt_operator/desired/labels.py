@@ -69,13 +69,11 @@ def pods_selector(broker: str) -> str:
 
 def owner_reference(owner: Resource) -> Manifest:
     """The one that makes Kubernetes delete the object with its owner. The owner must have been read from a server."""
+    return {**part_owner_reference(owner), "controller": True, "blockOwnerDeletion": True}
+
+
+def part_owner_reference(owner: Resource) -> Manifest:
+    """The same for an object that somebody else controls: it is deleted when all of its owners are."""
     assert owner.metadata.uid is not None
     kind = keys.BROKER_KIND if isinstance(owner, MQTTBroker) else keys.CLIENT_KIND
-    return {
-        "apiVersion": keys.API_VERSION,
-        "kind": kind,
-        "name": owner.metadata.name,
-        "uid": owner.metadata.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
+    return {"apiVersion": keys.API_VERSION, "kind": kind, "name": owner.metadata.name, "uid": owner.metadata.uid}

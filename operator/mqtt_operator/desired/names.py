@@ -8,6 +8,7 @@ from mqtt_api.kinds import mqttbroker
 
 FIELD_MANAGER = "stoa-operator"
 STATUS_FIELD_MANAGER = "stoa-operator-status"
+OWNER_FIELD_MANAGER = "stoa-operator-owner"  # of Secrets whose content is not ours
 FINALIZER = f"{keys.GROUP}/finalizer"
 
 # Annotations of an MQTTBroker, written by people; restartedAt is copied to the pods.
@@ -99,6 +100,16 @@ def service_dns_name(service_name: str, namespace: str) -> str:
 def settings_config_map(broker: str) -> str:
     """The settings of the nodes, one document for all of them."""
     return f"{broker}-settings"
+
+
+def client_cas(broker: str) -> str:
+    """The CAs for client certificates, of all listeners."""
+    return f"{broker}-client-cas"
+
+
+def client_cas_key(listener: str) -> str:
+    """The entry of one listener."""
+    return f"{listener}.crt"
 
 
 def service_account(broker: str) -> str:
@@ -193,9 +204,9 @@ def client_cas_folder(listener: str) -> str:
     return f"/etc/stoa/client-ca/{listener}"
 
 
-def client_ca_file(listener: str, number: int) -> str:
-    """One of them, by its place in the list."""
-    return f"{client_cas_folder(listener)}/{number}/{CA_KEY}"
+def client_cas_file(listener: str) -> str:
+    """All of them, one after the other."""
+    return f"{client_cas_folder(listener)}/{CA_KEY}"
 
 
 def crl_folder(listener: str) -> str:

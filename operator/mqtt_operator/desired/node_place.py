@@ -92,11 +92,10 @@ def _password_file(folder: str) -> str:
 
 def _files(listener: Listener, tls: ListenerTLS) -> TLSFiles:
     folder = names.tls_folder(listener.name)
-    refs = tls.client_ca_refs or ()
     return TLSFiles(
         certificate=f"{folder}/{names.CERTIFICATE_KEY}",
         key=f"{folder}/{names.PRIVATE_KEY_KEY}",
-        client_cas=tuple(names.client_ca_file(listener.name, number) for number, _ in enumerate(refs)),
+        client_cas=() if tls.client_ca_refs is None else (names.client_cas_file(listener.name),),
         crls=() if tls.crl is None else (f"{names.crl_folder(listener.name)}/{names.CRL_KEY}",),
     )
 

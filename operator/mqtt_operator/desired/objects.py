@@ -9,6 +9,7 @@ from mqtt_api.resources import MQTTBroker
 from mqtt_operator.desired import kinds, names
 from mqtt_operator.desired.autoscaler import autoscaler
 from mqtt_operator.desired.certificates import listener_certificates
+from mqtt_operator.desired.client_cas import client_cas
 from mqtt_operator.desired.config_map import settings_config_map
 from mqtt_operator.desired.disruption_budget import disruption_budget
 from mqtt_operator.desired.headless_service import headless_service
@@ -35,6 +36,9 @@ _REMOVABLE = (
 )
 
 
+ISSUED_FOR_ANNOTATION = "cert-manager.io/certificate-name"  # of Secrets that cert-manager writes
+
+
 def build(broker: MQTTBroker, inputs: Inputs) -> list[Manifest]:
     """All objects, each whole. Pods come last, when there is what they need and who may reach them is settled.
 
@@ -47,6 +51,7 @@ def build(broker: MQTTBroker, inputs: Inputs) -> list[Manifest]:
         *network_policies(broker, inputs),
         *store_secrets(broker, inputs),
         *policy_secret(broker, inputs),
+        *client_cas(broker, inputs),
         settings_config_map(broker, inputs, settings, word),
         headless_service(broker, inputs),
         *services(broker, inputs),
@@ -72,8 +77,8 @@ def removable_kinds(inputs: Inputs) -> tuple[Kind, ...]:
 def no_longer_wanted(broker: MQTTBroker, desired: Iterable[Manifest], found: Iterable[Manifest]) -> list[Manifest]:
     """Of what was `found` with the labels of this broker: what is ours and not among the `desired`.
 
-    Labels alone make nothing ours: anybody can write them. Ours is what names this very broker as its owner, and the
-    Secrets that cert-manager wrote for listeners of it, which have no owner.
+    Labels alone make nothing ours: anybody can write them. Ours is what this very broker controls, and the Secrets that
+    cert-manager wrote for listeners of it, which nobody controls.
     """
     wanted = {_identity(each) for each in desired}
     return [each for each in found if _identity(each) not in wanted and _is_left_over(broker, each)]
@@ -92,7 +97,7 @@ def _is_left_over(broker: MQTTBroker, manifest: Manifest) -> bool:
 
 
 def _is_of_former_listener(broker: MQTTBroker, metadata: Manifest) -> bool:
-    certificate: str = metadata.get("annotations", {}).get("cert-manager.io/certificate-name", "")
+    certificate: str = metadata.get("annotations", {}).get(ISSUED_FOR_ANNOTATION, "")
     name = broker.metadata.name
     issued = {
         names.tls(name, each.name)

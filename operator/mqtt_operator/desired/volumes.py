@@ -65,11 +65,17 @@ def _listener(broker: MQTTBroker, listener: Listener, tls: ListenerTLS) -> Itera
     secret = tls_secret(broker, listener)
     yield secret_volume(f"tls-{listener.name}", names.tls_folder(listener.name), secret, items)
     if tls.client_ca_refs is not None:
-        folder = names.client_cas_folder(listener.name)
-        yield _cas(f"client-ca-{listener.name}", folder, tls.client_ca_refs)
+        yield _client_cas(broker, listener)
     if tls.crl is not None:
         source = _source(tls.crl.ref, names.CRL_KEY)
         yield _projected(f"crl-{listener.name}", names.crl_folder(listener.name), [source])
+
+
+def _client_cas(broker: MQTTBroker, listener: Listener) -> Volume:
+    """The same volume, whichever CAs the listener names."""
+    items = _items({names.client_cas_key(listener.name): names.CA_KEY})
+    content = {"name": names.client_cas(broker.metadata.name), "defaultMode": GROUP_READS, "items": items}
+    return Volume(f"client-ca-{listener.name}", names.client_cas_folder(listener.name), {"configMap": content})
 
 
 def tls_secret(broker: MQTTBroker, listener: Listener) -> str:

@@ -1,7 +1,9 @@
-"""The operator framework, kopf, tuned: each MQTTBroker has its stories while it is there, and none goes before its end.
+"""The operator framework, kopf, tuned: no MQTTBroker that needs an end of its own goes before it.
 
-Knows kopf; does not know what a story does. kopf handles MQTTBrokers only, of which there are few. Clients, permissions
-and everything else are followed by `kube.follow`, for two reasons that were measured with kopf 1.45.2:
+Knows kopf; does not know what a story does, or which brokers need an end. kopf puts a finalizer on those, takes it off
+where it is not needed any more, and calls the end until it is over, after a restart too. Stories of brokers that are
+there do not hang on it: its daemons would hold every broker by a finalizer, and so every namespace whose operator, or
+whose rights, are gone first. Objects are followed by `kube.follow`, for two more reasons, measured with kopf 1.45.2:
 
 - After a watch that expired (an API server that was away for some minutes) kopf lists anew, and never tells that an
   object is missing from the new list: a deleted client would keep its rights until the operator is started again.
@@ -11,7 +13,7 @@ and everything else are followed by `kube.follow`, for two reasons that were mea
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import kopf
@@ -25,10 +27,10 @@ from mqtt_operator.kube.session import CONNECT_S_MAX, Login
 from mqtt_operator.reconcile.keys import BrokerKey
 from mqtt_operator.settings import OperatorSettings
 
-STOP_S_MAX = 5.0  # for a pass under way to end, before it is abandoned
+STOP_S_MAX = 5.0  # for what is under way to end, before it is abandoned
 ERROR_BACKOFFS_S = (0.2, 0.5, 1, 2, 4, 8, 16)
 PREFIX = MQTT_BROKER.group
-SERVE, END = "serve", "end"  # how its notes about the two are called
+END = "end"  # how its notes are called
 
 
 class FrameworkError(ExpectedError):
@@ -38,7 +40,7 @@ class FrameworkError(ExpectedError):
 class BrokerStories(Protocol):
     """What is run for a broker: see Runner."""
 
-    async def serve(self, key: BrokerKey) -> None: ...
+    def holds(self, namespace: str, spec: Mapping[str, Any]) -> bool: ...
 
     async def end(self, key: BrokerKey) -> None: ...
 
@@ -57,7 +59,7 @@ class NoDiffBase(kopf.DiffBaseStorage):
 
 
 class Framework:
-    """`run` it as a task; it ends when `stop` was called and every story has ended."""
+    """`run` it as a task; it ends when `stop` was called."""
 
     def __init__(
         self, settings: OperatorSettings, login: Callable[[], Awaitable[Login]], stories: BrokerStories
@@ -100,34 +102,16 @@ class Framework:
         async def login(**_: Any) -> kopf.ConnectionInfo:
             return connection_info(await self._login())
 
-        @kopf.daemon(*resource, registry=registry, id=SERVE, cancellation_timeout=STOP_S_MAX)
-        async def serve(namespace: str | None, name: str, stopped: kopf.DaemonStopped, **_: Any) -> None:
+        def holds(namespace: str | None, spec: Mapping[str, Any], **_: Any) -> bool:
             assert namespace is not None
-            await _until(stopped.wait(), self._stories.serve(BrokerKey(namespace, name)))
+            return self._stories.holds(namespace, spec)
 
-        @kopf.on.delete(*resource, registry=registry, id=END)
+        @kopf.on.delete(*resource, registry=registry, id=END, when=holds)
         async def end(namespace: str | None, name: str, **_: Any) -> None:
             assert namespace is not None
             await self._stories.end(BrokerKey(namespace, name))
 
         return registry
-
-
-async def _until(stopped: Awaitable[object], work: Coroutine[object, object, None]) -> None:
-    """Do the work until told to stop, which is sooner than to be cancelled. Raises what the work raises."""
-
-    async def wait() -> None:
-        await stopped
-
-    working, waiting = asyncio.create_task(work), asyncio.create_task(wait())
-    try:
-        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            await working
-    finally:
-        for task in (working, waiting):
-            task.cancel()
-        await asyncio.gather(working, waiting, return_exceptions=True)
 
 
 def tuned() -> kopf.OperatorSettings:

@@ -13,6 +13,7 @@ from mqtt_operator.errors import ExpectedError
 from mqtt_operator.handlers.stories import Stories
 from mqtt_operator.kube.port import Kube
 from mqtt_operator.reconcile.broker import BrokerReconciler
+from mqtt_operator.reconcile.ending_namespaces import EndingNamespaces
 from mqtt_operator.reconcile.exchange import Exchange
 from mqtt_operator.reconcile.policy import PolicyReconciler
 from mqtt_operator.reconcile.registry import Registry
@@ -32,7 +33,8 @@ async def make_stories(kube: Kube, registry: Registry, settings: OperatorSetting
     statuses = StatusWriter(kube)
     policy = PolicyReconciler(registry, kube, exchange, statuses, around)
     stack.push_async_callback(policy.close)
-    return Stories(BrokerReconciler(kube, registry, exchange, around), policy, exchange, beside=[statuses.run])
+    beside = [statuses.run, EndingNamespaces(kube, registry).run]
+    return Stories(BrokerReconciler(kube, registry, exchange, around), policy, exchange, beside)
 
 
 def private_folder(parent: Path, identity: str) -> Path:

@@ -17,7 +17,7 @@ from mqtt_operator.errors import ExpectedError
 from mqtt_operator.handlers.following import Watching
 from mqtt_operator.handlers.framework import Framework
 from mqtt_operator.handlers.health import HealthServer, Readiness
-from mqtt_operator.handlers.stories import Runner, Stories, Strays
+from mqtt_operator.handlers.stories import Runner, Served, Stories, Strays
 from mqtt_operator.kube.api import ApiKube
 from mqtt_operator.kube.definitions import check, schema_path
 from mqtt_operator.kube.election import ATTEMPT_S_MAX, Election, LeaseLostError
@@ -148,6 +148,7 @@ class Program:
                 beside.append(group.create_task(self._hold(election)))
             followers = [group.create_task(Watching(kube, registry, self._settings.watched).run())]
             if await self._unless_stopped(self._all_is_known(registry)):
+                followers.append(group.create_task(Served(registry, runner).run()))
                 followers.append(group.create_task(Strays(registry, runner.serve_stray).run()))
                 telling = group.create_task(framework.run())
                 await self._until_stopped(framework, telling)

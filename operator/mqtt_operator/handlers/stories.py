@@ -1,15 +1,16 @@
-"""The stories of brokers, and the loops that run them: who is woken by what, and that none runs twice at a time.
+"""The stories of brokers, and the loops that run them: who has one, who is woken by what, none twice at a time.
 
 Knows which concerns wake which story; does not know what a story does, or where news come from.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 from mqtt_operator.handlers.propagation import Propagation
+from mqtt_operator.reconcile.deletion import needs_end
 from mqtt_operator.reconcile.exchange import Exchange
 from mqtt_operator.reconcile.keys import BrokerKey
 from mqtt_operator.reconcile.loop import Loop, Meter, Reconciler
@@ -23,13 +24,21 @@ SETTLE_S = 0.1  # what we apply comes back as several changes; the policy does n
 Deafen = Callable[[], None]
 
 
+class BrokerStory(Reconciler, Protocol):
+    """The one that remembers."""
+
+    def forget(self, key: BrokerKey) -> None:
+        """The broker is gone, or another one of its name has come: nothing is remembered of it. Idempotent."""
+        ...
+
+
 class Stories(NamedTuple):
     """`broker`: everything but rights. `policy`: who may what. `exchange`: what the two tell each other.
 
     `beside`: what else has to run as long as stories are told.
     """
 
-    broker: Reconciler
+    broker: BrokerStory
     policy: Reconciler
     exchange: Exchange
     beside: Sequence[Callable[[], Coroutine[object, object, None]]] = ()
@@ -54,9 +63,21 @@ class Runner:
         """Both stories of a broker that is there, until cancelled."""
         await self._together(self._broker_loop(key), self._policy_loop(key))
 
+    def holds(self, namespace: str, spec: Mapping[str, Any]) -> bool:
+        """Whether a finalizer is to keep a broker of this spec in this namespace until its end was told."""
+        return needs_end(spec) and self._registry.ending_since(namespace) is None
+
     async def end(self, key: BrokerKey) -> None:
         """The story of a broker that is being deleted: returns when its finalizer may go."""
         await self._together(self._broker_loop(key))
+
+    def leave(self, key: BrokerKey) -> None:
+        """The broker is about to go: nothing goes on beside its story any more."""
+        self._stories.exchange.forget(key)
+
+    def forget(self, key: BrokerKey) -> None:
+        """The broker is gone."""
+        self._stories.broker.forget(key)
 
     async def serve_stray(self, key: BrokerKey) -> None:
         """The policy story of a broker that is only named by others, until cancelled."""
@@ -98,6 +119,45 @@ class _Woken(NamedTuple):
 
     loop: Loop
     deafen: Sequence[Deafen]
+
+
+class Served:
+    """Keeps the stories of each broker going: from the moment that it is seen until it is gone, or about to go.
+
+    Follows the memory of the cluster, which overlooks no deletion. `run` it until it is cancelled.
+    """
+
+    def __init__(self, registry: Registry, runner: Runner) -> None:
+        self._registry = registry
+        self._runner = runner
+        self._known: dict[BrokerKey, str] = {}  # the uid of each that there is something to forget of
+        self._running: dict[BrokerKey, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        registry.observe(self._changed.set)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                there = dict(self._registry.brokers)
+                for key in [key for key, uid in self._known.items() if key not in there or there[key].uid != uid]:
+                    await self._stop(key)
+                    del self._known[key]
+                    self._runner.forget(key)
+                for key in [key for key in self._running if there[key].deleting]:
+                    await self._stop(key)
+                    self._runner.leave(key)
+                for key, seen in there.items():
+                    self._known[key] = seen.uid
+                    if not seen.deleting and key not in self._running:
+                        self._running[key] = group.create_task(self._runner.serve(key))
+                await self._changed.wait()
+
+    async def _stop(self, key: BrokerKey) -> None:
+        task = self._running.pop(key, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 class Strays:

@@ -9,7 +9,15 @@ from http import HTTPStatus
 from typing import Any
 
 from mqtt_operator.desired.kinds import SECRET
-from mqtt_operator.kube.port import Call, ConflictError, ForbiddenError, KubeAwayError, KubeError, RefusedError
+from mqtt_operator.kube.port import (
+    Call,
+    ConflictError,
+    ForbiddenError,
+    KubeAwayError,
+    KubeError,
+    NamespaceEndsError,
+    RefusedError,
+)
 from mqtt_operator.kube.session import Answer, NoAnswerError
 
 LATER = frozenset(
@@ -25,6 +33,7 @@ LATER = frozenset(
 """Codes after which the same request may succeed."""
 
 REASON_CHARACTERS_MAX = 1_024  # of what the API server says; it ends up in conditions and log lines
+NAMESPACE_ENDS = "NamespaceTerminating"
 _NO_RIGHT = 'is forbidden: User "'  # how RBAC says no; admission says it otherwise, with the same code
 
 
@@ -43,6 +52,8 @@ def problem_of(answer: Answer, call: Call, namespace: str, name: str) -> KubeErr
             return KubeAwayError("The API server does not accept the operator's log-in.")
         case HTTPStatus.FORBIDDEN if _NO_RIGHT in str(status.get("message", "")):
             return ForbiddenError(call, namespace)
+        case HTTPStatus.FORBIDDEN if NAMESPACE_ENDS in _causes(status, "reason"):
+            return NamespaceEndsError(f"Namespace {namespace} is being deleted: nothing can be made in it any more.")
         case HTTPStatus.CONFLICT:
             return ConflictError(f"The API server has another state than expected: {what}.", where=reason)
         case HTTPStatus.UNPROCESSABLE_ENTITY if _is_another(status):
@@ -60,19 +71,21 @@ def _status(answer: Answer) -> Mapping[str, Any]:
         return {}
 
 
-def _fields(status: Mapping[str, Any]) -> set[str]:
+def _causes(status: Mapping[str, Any], part: str) -> set[str]:
+    """What the causes say there: `reason`, or `field`."""
     causes = (status.get("details") or {}).get("causes") or ()
-    return {str(cause.get("field", "")) for cause in causes} - {""}
+    return {str(cause.get(part, "")) for cause in causes} - {""}
 
 
 def _is_another(status: Mapping[str, Any]) -> bool:
     """A patch that names the uid of an object which has been replaced is called invalid."""
-    return "metadata.uid" in _fields(status)
+    return "metadata.uid" in _causes(status, "field")
 
 
 def _reason(status: Mapping[str, Any], call: Call) -> str:
     if call.resource == SECRET.plural:
-        return ": ".join(part for part in (str(status.get("reason", "")), ", ".join(sorted(_fields(status)))) if part)
+        parts = (str(status.get("reason", "")), ", ".join(sorted(_causes(status, "field"))))
+        return ": ".join(part for part in parts if part)
     return str(status.get("message", ""))[:REASON_CHARACTERS_MAX]
 
 

@@ -21,7 +21,7 @@ from mqtt_operator.kube import paths
 from mqtt_operator.kube.answers import LATER, is_success, problem_of
 from mqtt_operator.kube.events import EventBook, EventSource
 from mqtt_operator.kube.place import Change, ExpiredError, Page, Place, UnservedError
-from mqtt_operator.kube.port import Call, EventType, KubeAwayError, KubeError, Propagation
+from mqtt_operator.kube.port import Call, EventType, KubeAwayError, KubeError, NamespaceEndsError, Propagation
 from mqtt_operator.kube.session import (
     APPLY_PATCH,
     MERGE_PATCH,
@@ -44,6 +44,7 @@ BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 5.0
 PAGE_OBJECTS_MAX = 500  # as kubectl does: neither side has to hold a whole list at a time
 
+SILENT_S = 60.0  # how long nothing is told in a namespace that is being deleted
 SERVED_S_MAX = 60.0  # how long it is believed which kinds there are
 SILENCE_S_MAX = 90.0  # the API server sends a bookmark every minute
 
@@ -76,6 +77,7 @@ class ApiKube:
         self._call_s_max = call_s_max
         self._sleep = sleep
         self._events = EventBook(source)
+        self._silent_until: dict[str, float] = {}
         self._calls: Counter[Call] = Counter()
         self._served: dict[str, _Served] = {}
 
@@ -163,9 +165,15 @@ class ApiKube:
         return await self._open_answer(path)
 
     async def event(self, about: Manifest, event_type: EventType, reason: str, message: str) -> None:
+        loop, namespace = asyncio.get_running_loop(), about["metadata"].get("namespace", "default")
+        if loop.time() < self._silent_until.get(namespace, 0.0):
+            return
+        self._silent_until.pop(namespace, None)
         try:
             async with asyncio.timeout(EVENT_S_MAX):
                 await self._tell(about, event_type, reason, message)
+        except NamespaceEndsError:  # and nobody is there to read it
+            self._silent_until[namespace] = loop.time() + SILENT_S
         except (KubeError, TimeoutError) as error:
             log.warning("An event could not be written: %s", error, extra={"event": "kube.event"})
 

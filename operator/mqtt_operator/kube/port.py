@@ -51,6 +51,10 @@ class RefusedError(KubeError):
         self.reason = reason
 
 
+class NamespaceEndsError(KubeError):
+    """The namespace is being deleted: nothing new can be in it, whoever asks."""
+
+
 class Call(NamedTuple):
     """One kind of request, in the words of RBAC. `group` is "" for the core; `subresource` mostly too."""
 

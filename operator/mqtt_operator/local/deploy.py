@@ -15,10 +15,11 @@ import msgspec
 from argon2 import PasswordHasher
 from msgspec import Struct
 
-from mqtt_api.kinds.mqttbroker import AuthenticationType, ListenerProtocol
+from mqtt_api.kinds.mqttbroker import AuthenticationType
 from mqtt_api.node_settings import AuthenticationSettings, ListenerSettings, NodeSettings, RedisSettings
 from mqtt_api.policy import Policy, encode_policy
 from mqtt_api.resources import MQTTClient
+from mqtt_operator.desired.entrance import best_listener
 from mqtt_operator.desired.node_settings import NodePlace, build_node_settings
 from mqtt_operator.desired.redis_settings import RedisPlace, build_redis_settings
 from mqtt_operator.local.credentials import Credentials, prepare_credentials
@@ -221,21 +222,6 @@ def _write_settings(data: DataFolder, settings: NodeSettings) -> NodeFiles:
     make_private_folder(settings_file.parent)
     write_private_if_changed(settings_file, msgspec.json.format(msgspec.json.encode(settings)))
     return NodeFiles(settings=settings, settings_file=settings_file)
-
-
-def best_listener(listeners: tuple[ListenerSettings, ...]) -> ListenerSettings:
-    """The one to tell people: reached without a proxy, MQTT over TCP, TLS, no client certificate asked for; in that
-    order, and the first of equals.
-    """
-    return min(
-        listeners,
-        key=lambda each: (
-            each.proxy_protocol is not None,
-            each.protocol != ListenerProtocol.MQTT,
-            each.tls is None,
-            each.tls is not None and each.tls.client_auth == "Required",
-        ),
-    )
 
 
 def _write_policy(declared: Declared, data: DataFolder, credentials: Credentials) -> Policy:

@@ -3,7 +3,6 @@
 Knows how a pass begins and ends; what happens in it stands in broker_pass.py, the end of a broker in deletion.py.
 """
 
-import uuid
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,13 +13,15 @@ from mqtt_operator.channel.look import look
 from mqtt_operator.desired.kinds import MQTT_BROKER
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.errors import ExpectedError
-from mqtt_operator.kube.port import ConflictError, EventType, Kube, KubeAwayError
+from mqtt_operator.kube.port import ConflictError, EventType, Kube, KubeAwayError, NamespaceEndsError
 from mqtt_operator.reconcile.apply import Applier
 from mqtt_operator.reconcile.broker_pass import BrokerPass
 from mqtt_operator.reconcile.deletion import Ending
 from mqtt_operator.reconcile.events import Happenings, Said, of_conditions
 from mqtt_operator.reconcile.exchange import Exchange
+from mqtt_operator.reconcile.identity import accepted_identity, new_identity
 from mqtt_operator.reconcile.keys import BrokerKey
+from mqtt_operator.reconcile.lags import Lags
 from mqtt_operator.reconcile.loop import Outcome
 from mqtt_operator.reconcile.managed_store import LiveStores
 from mqtt_operator.reconcile.means import AskNode, Means
@@ -46,6 +47,8 @@ BUSY_S = 2.0
 IDLE_S = 15.0  # leases, certificates and the store change without a wake-up
 LEFT_ALONE_S = 60.0
 
+# After these nothing is known to be otherwise than the status says.
+_TELLS_NOTHING = (UnseenError, KubeAwayError, ConflictError, NamespaceEndsError)
 _OURS = frozenset(kind.value for kind in ConditionType)
 
 
@@ -60,7 +63,6 @@ class BrokerReconciler:
         surroundings: Surroundings,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        new_world: Callable[[], str] = lambda: uuid.uuid4().hex,
         looker: Looker = look,
         ask: AskNode = ask_node,
         live: LiveStores | None = None,
@@ -69,7 +71,6 @@ class BrokerReconciler:
         """`surroundings.private_folder` must exist."""
         self._kube = kube
         self._clock = clock
-        self._new_world = new_world
         self._happenings = Happenings()
         self._seen: dict[BrokerKey, Seen[MQTTBroker]] = {}
         self._means = Means(
@@ -81,6 +82,7 @@ class BrokerReconciler:
             sights=Sights(registry),
             turns=Turns(),
             progress=Progress(),
+            lags=Lags(),
             live=live or LiveStores(),
             files=StoreFiles(surroundings.private_folder),
             look=looker,
@@ -92,15 +94,18 @@ class BrokerReconciler:
         """See reconcile.loop.Reconciler."""
         document = await self._kube.get(MQTT_BROKER, key.namespace, key.name)
         if document is None:
-            self._forget(key)
+            self.forget(key)
             return Outcome("There is no such broker.", is_over=True)
         seen: Seen[MQTTBroker] = see(document, self._seen.get(key))
         self._seen[key] = seen
-        if seen.deleting:
+        if seen.deleting or self._means.registry.ending_since(key.namespace) is not None:
             return await self._end(key, seen, document)
         if seen.resource is None:
             return await self._refuse(key, seen, document)
-        return await self._pass(key, seen.resource, document)
+        try:
+            return await self._pass(key, seen.resource, document)
+        except NamespaceEndsError as error:  # it takes the broker along: nobody has anything to mend
+            return Outcome(error.what, LEFT_ALONE_S)
 
     async def _pass(self, key: BrokerKey, broker: MQTTBroker, document: Manifest) -> Outcome:
         now = self._clock()
@@ -108,7 +113,7 @@ class BrokerReconciler:
         run = BrokerPass(self._means, key, broker, status, now)
         try:
             await run.run()
-        except (UnseenError, KubeAwayError, ConflictError):  # nothing is known to be otherwise than the status says
+        except _TELLS_NOTHING:
             self._means.sights.spoil(key)
             raise
         except ExpectedError as error:
@@ -124,9 +129,11 @@ class BrokerReconciler:
     async def _introduced(self, broker: MQTTBroker, document: Manifest, now: datetime) -> Manifest:
         """The status, which has the store's identity from the first one on: before any store has it."""
         status: Manifest = document.get("status", {})
-        if "storeID" in status:
+        known = {"storeID": new_identity(broker), **status}
+        identity = accepted_identity(broker, known)
+        if status.get("storeID") == identity:
             return status
-        first = broker_status(Observation(broker=broker, now=now), {**status, "storeID": self._new_world()})
+        first = broker_status(Observation(broker=broker, now=now), {**known, "storeID": identity})
         written = await self._write(document, first)
         return first if written is None else written
 
@@ -170,18 +177,23 @@ class BrokerReconciler:
 
     async def _end(self, key: BrokerKey, seen: Seen[MQTTBroker], document: Manifest) -> Outcome:
         self._means.exchange.tell_place(key, None)
+        now, ending_since = self._clock(), self._means.registry.ending_since(key.namespace)
+        if ending_since is not None:
+            return await self._ending.leave(key, seen.resource, document, now - ending_since)
         if seen.resource is None:
             outcome = Outcome("The broker is gone; it never made sense.", is_over=True)
         else:
-            outcome = await self._ending.step(key, seen.resource, document, self._clock())
+            outcome = await self._ending.step(key, seen.resource, document, now)
         if outcome.is_over:
-            self._forget(key)
+            self.forget(key)
         return outcome
 
-    def _forget(self, key: BrokerKey) -> None:
+    def forget(self, key: BrokerKey) -> None:
+        """The broker is gone, or another one of its name has come: nothing is remembered of it. Idempotent."""
         means, seen = self._means, self._seen.pop(key, None)
-        for memory in (means.exchange, means.sights, means.turns, means.progress, means.files, self._happenings):
+        for memory in (means.exchange, means.sights, means.turns, means.progress, means.lags, means.files):
             memory.forget(key)
+        self._happenings.forget(key)
         if seen is not None:
             means.applier.forget(seen.uid)
             means.live.forget(seen.uid)

@@ -6,6 +6,7 @@ to something that is missing, changes nothing.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +26,12 @@ from mqtt_operator.observability.rules import alert_groups
 from mqtt_operator.reconcile import image
 from mqtt_operator.reconcile.exchange import EmbeddedPlace
 from mqtt_operator.reconcile.keys import BrokerKey
-from mqtt_operator.reconcile.listener_certificates import CertificatesView, source_problem, view_certificates
+from mqtt_operator.reconcile.listener_certificates import (
+    CertificatesView,
+    source_problem,
+    view_certificates,
+    view_issuers,
+)
 from mqtt_operator.reconcile.making import Making
 from mqtt_operator.reconcile.managed_store import ensure_material, read_material
 from mqtt_operator.reconcile.material import Material, again_after, managed_store
@@ -37,6 +43,7 @@ from mqtt_operator.reconcile.store import StoreView, claims_of, view_store, was_
 from mqtt_operator.rollout.reading import read_pods, replicas_of
 from mqtt_operator.rollout.snapshot import NodePod
 from mqtt_operator.status.observation import NodeSeen, Observation, PolicySeen
+from mqtt_operator.status.ready import was_ready
 from mqtt_operator.status.verdict import Problem
 
 
@@ -57,6 +64,7 @@ class BrokerPass:
             now=now,
             is_paused=broker.metadata.annotations.get(names.PAUSE_ANNOTATION) == "true",
             was_reached=was_reached(status),
+            was_ready=was_ready(status, broker.metadata.generation or 0),
             release=means.surroundings.version,
         )
         self.making: Making | None = None
@@ -70,13 +78,18 @@ class BrokerPass:
         found = await means.sights.look(self._key, self._now, self._observe)
         self._note_nodes(found, {}, told=None)
         chosen = self._choose(found)
+        with means.turns.taken(self._key) if chosen.choice.is_upgrade else nullcontext():
+            await self._go_on(resolved, found, chosen)
+
+    async def _go_on(self, resolved: Resolved, found: Found, chosen: image.Chosen) -> None:
+        means = self._means
         inputs = self._inputs(chosen, resolved, found)
         material = await self._material(inputs)
         if material is not None:
             inputs = msgspec.structs.replace(inputs, managed=managed_store(material, means.surroundings.store_image))
         view = await self._view_store(resolved, inputs.managed)
         pods = await self._view_nodes(found, view)
-        certificates = await self._view_certificates(found)
+        certificates = await self._view_certificates(found, inputs.client_cas)
         self._view_policy()
         if self._may_act:
             await self._make(inputs, found, view, certificates, pods)
@@ -120,7 +133,8 @@ class BrokerPass:
         return image.image_problem(self._broker, self._means.surroundings) or source_problem(self._broker)
 
     async def _observe(self) -> Found:
-        return await observe(self._means.kube, self._broker)
+        found = await observe(self._means.kube, self._broker)
+        return found._replace(issuers=await view_issuers(self._means.kube, self._broker, found))
 
     def _choose(self, found: Found) -> image.Chosen:
         means = self._means
@@ -142,6 +156,7 @@ class BrokerPass:
             pull_policy=around.pull_policy,
             pull_secrets=around.pull_secrets,
             users=resolved.users,
+            client_cas=resolved.client_cas,
             settings_in_force=in_force(settings, [mark for mark in marks if mark]),
             host=around.host,
             cluster_domain=around.cluster_domain,
@@ -182,12 +197,12 @@ class BrokerPass:
             return None
         settings = self._store_settings(resolved, managed)
         if settings is None:
-            means.exchange.tell_place(self._key, None)
+            means.exchange.tell_place(self._key, None, self.seen.refused or next(iter(self.seen.unresolved), None))
             return None
         others = ((key, seen.status) for key, seen in means.registry.brokers.items())
         claims = claims_of(self._key, self._status, others)
         view = await view_store(broker, settings, claims, means.look)
-        means.exchange.tell_place(self._key, view.place)
+        means.exchange.tell_place(self._key, view.place, view.seen.problem if view.place is None else None)
         self._note(store=view.seen)
         problem = view.seen.problem
         if problem is not None and problem.reason is Reason.STORE_PREFIX_TAKEN:
@@ -232,9 +247,9 @@ class BrokerPass:
         self._means.exchange.tell_nodes(self._key, {name: facts.policy_revision for name, facts in told.items()})
         return told
 
-    async def _view_certificates(self, found: Found) -> CertificatesView:
-        view = await view_certificates(self._means.kube, self._broker, self._means.registry, found)
-        self._note(certificates=view.seen)
+    async def _view_certificates(self, found: Found, client_cas: Mapping[str, str]) -> CertificatesView:
+        view = await view_certificates(self._means.kube, self._broker, self._means.registry, found, client_cas)
+        self._note(certificates=view.seen, renewing=view.renewing)
         if view.issuers:
             self._note(unresolved=(*self.seen.unresolved, *view.issuers))
         return view
@@ -242,8 +257,10 @@ class BrokerPass:
     def _view_policy(self) -> None:
         report = self._means.exchange.report(self._key)
         problem = None if report.problem is None else Problem(Reason.POLICY_NOT_WRITTEN, problem_of(report.problem)[1])
-        revision = report.revision if report.revision >= 0 else None
+        known = self._status.get("policy", {}).get("revision")  # by an operator before us: what is in force stays so
+        revision = report.revision if report.revision >= 0 else known
         self._note(policy=PolicySeen(revision=revision, problem=problem, stalled=report.stalled))
+        self._note(lag=self._means.lags.look(self._key, self.seen, self._status))
 
     async def _make(
         self,
@@ -253,7 +270,10 @@ class BrokerPass:
         certificates: CertificatesView,
         pods: tuple[NodePod, ...],
     ) -> None:
-        making = Making(self._means, self._key, self._broker, self._now, is_held=bool(self.seen.held))
+        has_policy = self.seen.policy.revision is not None
+        making = Making(
+            self._means, self._key, self._broker, self._now, is_held=bool(self.seen.held), has_policy=has_policy
+        )
         self.making = making
         try:
             await making.run(inputs, found, view, certificates, pods)

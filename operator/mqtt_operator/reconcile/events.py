@@ -38,7 +38,7 @@ _WORTH: Mapping[tuple[ConditionType, ConditionStatus], tuple[EventType, str | No
     (ConditionType.STALLED, TRUE): (WARNING, None),
 }
 # These come and go by themselves while a certificate is issued or handed out.
-_QUIET = (Reason.CERTIFICATE_PENDING, Reason.NODES_SERVE_ANOTHER)
+_QUIET = (Reason.CERTIFICATE_PENDING, Reason.NODES_SERVE_ANOTHER, Reason.NO_NODES)
 
 
 def of_conditions(before: Iterable[Manifest], after: Iterable[Manifest]) -> list[Said]:

@@ -6,6 +6,7 @@ stories tell everything again after a restart.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -13,6 +14,7 @@ from mqtt_api.node_settings import RedisSettings
 from mqtt_operator.channel.terms import Members
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.reconcile.keys import BrokerKey
+from mqtt_operator.status.verdict import Problem
 
 Wake = Callable[[], None]
 
@@ -21,6 +23,7 @@ class SharedPlace(Struct, frozen=True, kw_only=True):
     """A store that nodes share.
 
     `world` is the identity that it must have; `may_be_new`: it has not been seen with it yet, so it may be empty.
+    `is_inherited`: no policy of this broker has been written there yet: one that is there is of a broker before it.
     `accepts`: if it lost acknowledged writes, it is served again nevertheless. `settings` are the operator's own, with
     its user.
     """
@@ -29,6 +32,7 @@ class SharedPlace(Struct, frozen=True, kw_only=True):
     may_be_new: bool
     accepts: bool
     settings: RedisSettings
+    is_inherited: bool = False
 
 
 class EmbeddedPlace(Struct, frozen=True, kw_only=True):
@@ -68,6 +72,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self._places: dict[BrokerKey, Place] = {}
+        self._obstacles: dict[BrokerKey, Problem] = {}
         self._reports: dict[BrokerKey, PolicyReport] = {}
         self._nodes: dict[BrokerKey, Mapping[str, int]] = {}
         self._forgetters: list[Callable[[BrokerKey], None]] = []
@@ -78,14 +83,16 @@ class Exchange:
         """None: nobody knows yet, or it cannot be reached as it is declared."""
         return self._places.get(key)
 
-    def tell_place(self, key: BrokerKey, place: Place | None) -> None:
+    def obstacle(self, key: BrokerKey) -> Problem | None:
+        """Why there is no place, if somebody has to mend that."""
+        return self._obstacles.get(key)
+
+    def tell_place(self, key: BrokerKey, place: Place | None, obstacle: Problem | None = None) -> None:
         """Where the store is now; None: it is not known any more, and nothing is written until it is."""
-        if place == self._places.get(key):
+        if (place, obstacle) == (self._places.get(key), self._obstacles.get(key)):
             return
-        if place is None:
-            del self._places[key]
-        else:
-            self._places[key] = place
+        _put(self._places, key, place)
+        _put(self._obstacles, key, obstacle)
         _call(self._place_listeners, key)
 
     def report(self, key: BrokerKey) -> PolicyReport:
@@ -118,6 +125,7 @@ class Exchange:
             forgotten(key)
         self._nodes.pop(key, None)
         self._places.pop(key, None)
+        self._obstacles.pop(key, None)
         self._reports.pop(key, None)
 
     def on_place(self, key: BrokerKey, wake: Wake) -> Callable[[], None]:
@@ -134,6 +142,14 @@ class Exchange:
 
 
 _Listeners = defaultdict[BrokerKey, list[Wake]]
+V = TypeVar("V")
+
+
+def _put(values: dict[BrokerKey, V], key: BrokerKey, value: V | None) -> None:
+    if value is None:
+        values.pop(key, None)
+    else:
+        values[key] = value
 
 
 def _listen(listeners: _Listeners, key: BrokerKey, wake: Wake) -> Callable[[], None]:

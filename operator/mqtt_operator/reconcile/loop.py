@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
     """`sentence`: what was done and why, for the log, and for tests.
 
     `again_s`: look again then, though nothing has changed. None: only when something changes. `is_over`: only of a
-    broker that is being deleted: nothing is left to be done, its finalizer may go.
+    broker that is being deleted, or gone: nothing is left to be done, its finalizer may go.
     """
 
     sentence: str

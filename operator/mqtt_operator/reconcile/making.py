@@ -16,6 +16,7 @@ from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.desired.objects import build, no_longer_wanted, removable_kinds
 from mqtt_operator.desired.store_access import managed_admin_access
 from mqtt_operator.reconcile import held
+from mqtt_operator.reconcile.issued_secrets import own_issued_secrets
 from mqtt_operator.reconcile.keys import BrokerKey
 from mqtt_operator.reconcile.listener_certificates import CertificatesView
 from mqtt_operator.reconcile.means import Means
@@ -32,6 +33,8 @@ from mqtt_operator.status.verdict import Problem
 STORE_LIVES_AT_LEAST = timedelta(minutes=2)
 LOOK_AFTER_STORE_S = 10.0
 
+_NO_POLICY = Problem(Reason.POLICY_NOT_WRITTEN, "The policy is about to be written to the store, before nodes read it.")
+
 
 class Making:
     """`run` once; what it came to stands here, also after it raised.
@@ -40,13 +43,16 @@ class Making:
     `step`: the one that was taken. `has_created`: there were no nodes before. `again`: look again then, at the latest.
     """
 
-    def __init__(self, means: Means, key: BrokerKey, broker: MQTTBroker, now: datetime, *, is_held: bool) -> None:
-        """`is_held`: nodes are kept from the operator's release."""
+    def __init__(
+        self, means: Means, key: BrokerKey, broker: MQTTBroker, now: datetime, *, is_held: bool, has_policy: bool
+    ) -> None:
+        """`is_held`: nodes are kept from the operator's release. `has_policy`: this broker has written one once."""
         self._means = means
         self._key = key
         self._broker = broker
         self._now = now
         self._is_held = is_held
+        self._has_policy = has_policy
         self.did: list[str] = []
         self.pending: tuple[Problem, ...] = ()
         self.is_programmed = False
@@ -81,12 +87,15 @@ class Making:
     # Objects
 
     def _pending(self, found: Found, view: StoreView | None, certificates: CertificatesView) -> tuple[Problem, ...]:
-        """Nodes that run go on without the store; new ones would refuse one without an identity."""
-        is_new = found.stateful_set(self._broker) is None
-        if is_new and view is not None and not view.is_ours:
+        """Nodes that run go on without the store; new ones would refuse one without an identity, and go by a policy
+        of a broker before this one that a kept store still holds.
+        """
+        if found.stateful_set(self._broker) is not None or view is None:
+            return certificates.pending
+        if not view.is_ours:
             assert view.seen.problem is not None
             return (view.seen.problem, *certificates.pending)
-        return certificates.pending
+        return certificates.pending if self._has_policy else (_NO_POLICY, *certificates.pending)
 
     async def _make(self, inputs: Inputs, found: Found) -> Manifest | None:
         """Apply what differs, remove what is left over; the StatefulSet of the nodes as it is then, if it is there."""
@@ -99,6 +108,8 @@ class Making:
             elif manifest not in kept:
                 await self._apply(manifest, found)
         await self._prune(wanted, inputs, found)
+        for sentence in await own_issued_secrets(self._means.kube, broker, found):
+            self._did(sentence)
         return nodes
 
     async def _make_nodes(self, manifest: Manifest, found: Found) -> Manifest | None:
@@ -199,5 +210,6 @@ class Making:
 
 
 def _is_kept_secret(child: Manifest) -> bool:
-    """Secrets that somebody of ours made are looked after by whoever made them; those of cert-manager have no owner."""
-    return child["kind"] == kinds.SECRET.kind and bool(child["metadata"].get("ownerReferences"))
+    """Secrets that somebody of ours made are looked after by whoever did; those of cert-manager nobody controls."""
+    owners = child["metadata"].get("ownerReferences", ())
+    return child["kind"] == kinds.SECRET.kind and any(owner.get("controller") for owner in owners)

@@ -11,6 +11,7 @@ from mqtt_api.node_facts import NodeFacts
 from mqtt_operator.kube.port import Kube
 from mqtt_operator.reconcile.apply import Applier
 from mqtt_operator.reconcile.exchange import Exchange
+from mqtt_operator.reconcile.lags import Lags
 from mqtt_operator.reconcile.managed_store import LiveStores
 from mqtt_operator.reconcile.progress import Progress
 from mqtt_operator.reconcile.registry import Registry
@@ -34,6 +35,7 @@ class Means(Struct, frozen=True, kw_only=True):
     sights: Sights
     turns: Turns
     progress: Progress
+    lags: Lags
     live: LiveStores
     files: StoreFiles
     look: Looker

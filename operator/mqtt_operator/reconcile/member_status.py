@@ -113,7 +113,9 @@ def _programmed(view: MemberView) -> Verdict:
     if view.refusals:
         return fails(kind, Reason.NOT_ACCEPTED, "It is not accepted, so no node knows it.")
     if progress.is_applied:
-        return holds(kind, Reason.PROGRAMMED, f"Every node decides by it since policy revision {progress.revision}.")
+        return holds(
+            kind, Reason.PROGRAMMED, f"Every node that runs decides by it since policy revision {progress.revision}."
+        )
     if progress.obstacle is not None:
         return fails(kind, *progress.obstacle)
     if progress.revision < 0:

@@ -18,6 +18,7 @@ ANSWER_S_MAX = 3.0
 class _Listener(Struct, frozen=True):
     serial: str | None = None
     not_after: str | None = None
+    client_cas: str = ""
 
 
 class _Status(Struct, frozen=True):
@@ -50,7 +51,7 @@ def decode_status(document: bytes) -> NodeFacts | None:
     except msgspec.DecodeError:
         return None
     certificates = {
-        name: ListenerCertificate(serial=each.serial, not_after=each.not_after or "")
+        name: ListenerCertificate(serial=each.serial, not_after=each.not_after or "", client_cas=each.client_cas)
         for name, each in told.listeners.items()
         if each.serial is not None
     }

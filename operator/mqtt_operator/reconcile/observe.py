@@ -7,12 +7,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from mqtt_api.kinds.certificates import IssuerRef
 from mqtt_api.resources import MQTTBroker
 from mqtt_operator.desired import kinds, names
 from mqtt_operator.desired.kinds import Kind
 from mqtt_operator.desired.labels import children_selector, pods_selector
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.kube.port import Kube
+from mqtt_operator.status.verdict import Problem
 
 ALWAYS_SERVED = (
     kinds.SERVICE_ACCOUNT,
@@ -36,11 +38,15 @@ class ObjectName(NamedTuple):
 
 
 class Found(NamedTuple):
-    """`children` carry the labels of this broker; `pods` those of its nodes. `served`: the optional kinds there are."""
+    """`children` carry the labels of this broker; `pods` those of its nodes. `served`: the optional kinds there are.
+
+    `issuers`: those that listeners name and that something is wrong with.
+    """
 
     children: Mapping[ObjectName, Manifest]
     pods: tuple[Manifest, ...]
     served: frozenset[Kind]
+    issuers: Mapping[IssuerRef, Problem] = {}
 
     def child(self, kind: Kind, name: str) -> Manifest | None:
         return self.children.get(ObjectName(kind.kind, name))

@@ -102,7 +102,7 @@ class PolicyReconciler:
             return Outcome("An annotation pauses the broker: its policy stays as it is.")
         place = self._exchange.place(key)
         if place is None:
-            return Outcome("It waits until the broker's store can be reached.")
+            return self._without_place(key, seen)
         try:
             return await self._go_on(key, seen, broker, place)
         except StoreAwayError:  # asked again soon: back-off would make everybody wait for it longer than it takes
@@ -153,6 +153,14 @@ class PolicyReconciler:
             return Outcome("The broker has mistakes: the policy in force stays as it is.")
         sentence = f"MQTTBroker {key} has mistakes of its own; its condition Accepted names them."
         return self._without_broker(key, Problem(Reason.BROKER_NOT_ACCEPTED, sentence))
+
+    def _without_place(self, key: BrokerKey, seen: Seen[MQTTBroker]) -> Outcome:
+        """Who is in force stays so, and is told nothing else."""
+        obstacle = self._exchange.obstacle(key)
+        if obstacle is None or key in self._going or "policy" in seen.status:
+            return Outcome("It waits until the broker's store can be reached.")
+        sentence = f"MQTTBroker {key} has no store to keep it in yet: {obstacle.sentence}"
+        return self._without_broker(key, Problem(obstacle.reason, sentence))
 
     def _without_broker(self, key: BrokerKey, problem: Problem) -> Outcome:
         count = tell_members(self._means, key, problem)

@@ -23,7 +23,7 @@ from mqtt_operator.policy.compile import NO_PROOF, Proof, principal_of
 from mqtt_operator.policy.removal_guard import RemovalGuard
 from mqtt_operator.reconcile.keys import DataKey, ObjectKey
 from mqtt_operator.reconcile.member_status import ClientView, Progress, mistakes_as_problems, refusal_as_problem
-from mqtt_operator.reconcile.policy_client import Examined, examine
+from mqtt_operator.reconcile.policy_client import Examined, Wish, examine
 from mqtt_operator.reconcile.policy_frame import Frame
 from mqtt_operator.reconcile.policy_means import Means, Work
 from mqtt_operator.reconcile.seen import Seen
@@ -38,7 +38,7 @@ AT_ONCE_MAX = 200  # looked at before others get a turn: some 10 ms
 
 class _Record(Struct):
     """A client as it was looked at. `proof` None: it takes no part. `fingerprints` of the verifiers it needs; those
-    that are not made yet are `lacking`.
+    that are not made yet are `lacking`. `wanted`: those of its wishes that are seen to.
     """
 
     seen: Seen[MQTTClient]
@@ -48,6 +48,7 @@ class _Record(Struct):
     proof: Proof | None = None
     fingerprints: frozenset[str] = frozenset()
     lacking: frozenset[str] = frozenset()
+    wanted: tuple[Wish, ...] = ()
 
 
 class Clients:
@@ -62,6 +63,7 @@ class Clients:
         self._lacking: defaultdict[str, set[ObjectKey]] = defaultdict(set)
         self._due: list[tuple[datetime, ObjectKey]] = []
         self._stale: set[ObjectKey] = set()
+        self._unsettled: set[ObjectKey] = set()  # whose wishes have to be looked at: a user name may be another's now
         self._guard = RemovalGuard()
         self.purges: dict[str, int] = {} if in_force is None else dict(in_force.purges)
         """User names of deleted clients whose sessions are to end, and when: as in Policy."""
@@ -118,7 +120,21 @@ class Clients:
                 told |= self._look(key, clients[key], frame)
             if count % AT_ONCE_MAX == 0:
                 await asyncio.sleep(0)
+        await self._settle_wishes()
         return told & self._records.keys()
+
+    async def _settle_wishes(self) -> None:
+        """After all have been looked at: whoever does not get its user name gets nothing made for it."""
+        for count, key in enumerate(sorted(self._unsettled), 1):
+            self._unsettled.discard(key)
+            record = self._records.get(key)
+            if record is not None:
+                is_refused = record.resource is not None and self._refusals(record.resource, record.examined)
+                wanted = () if is_refused else record.examined.wishes
+                self._work.chores.want(key, wanted, record.wanted)
+                record.wanted = wanted
+            if count % AT_ONCE_MAX == 0:
+                await asyncio.sleep(0)
 
     def _gone(self, clients: Mapping[ObjectKey, Seen[MQTTClient]], changed: Iterable[ObjectKey]) -> set[ObjectKey]:
         """Of those that changed; all others that have to be looked at are stale now."""
@@ -172,11 +188,12 @@ class Clients:
         else:
             self.purges.pop(client.username, None)
             self._work.compiler.put_client(client, now.proof)
-            is_same = before is not None and before.resource is client and before.uid == seen.uid
-            if before is None or not is_same or before.proof != now.proof:
+            if before is None or _is_news(before, now):
                 self._work.ledger.touch(Subject(MQTT_CLIENT, key), self._means.seconds())
-        self._work.chores.want(key, now.examined.wishes, () if before is None else before.examined.wishes)
-        return affected | self._rivals(key, now)
+        now.wanted = () if before is None else before.wanted
+        affected |= self._rivals(key, now)
+        self._unsettled |= affected
+        return affected
 
     def _examined(self, key: ObjectKey, seen: Seen[MQTTClient], frame: Frame, before: _Record | None) -> _Record:
         client = seen.resource
@@ -284,10 +301,11 @@ class Clients:
             self._note_reads(key, record, None)
             told |= self._rivals(key, record)
             self._leave(key)
-            self._work.chores.want(key, (), record.examined.wishes)
+            self._work.chores.want(key, (), record.wanted)
             self._means.statuses.forget(Subject(MQTT_CLIENT, key))
             if not is_allowed and key in leaving:
                 compiler.keep(leaving[key])
+        self._unsettled |= told
         if is_allowed:
             self._guard.note(now, len(leaving))
             self._purge_later(leaving.values())
@@ -329,9 +347,12 @@ class Clients:
     # What is to be told
 
     def believe(self, in_force: Policy, revision: int) -> None:
-        """Those whose status says that all nodes know them as they were in force before us, and as they are now."""
+        """Those whose status says that all nodes know them as they were in force before us, and as they are now.
+
+        Not those with a staged password: it came after that status, and has to be known everywhere before it is told.
+        """
         for key, record in self._records.items():
-            if record.resource is None or record.proof is None:
+            if record.resource is None or record.proof is None or record.examined.has_staged:
                 continue
             told = _told_revision(record.seen)
             earlier = in_force.principals.get(record.resource.username)
@@ -353,12 +374,14 @@ class Clients:
             return ClientView(generation=record.seen.generation, refusals=problems)
         if record.lacking:
             obstacle = Problem(Reason.PENDING, "Its passwords are being hashed.")
-        failed = (self._work.chores.problem(wish) for wish in examined.wishes)
+        refusals = self._refusals(client, examined)
+        failed = (self._work.chores.problem(wish) for wish in record.wanted)
+        unresolved = (*examined.problems, *(problem for problem in failed if problem is not None))
         proof = record.proof or NO_PROOF
         return ClientView(
             generation=record.seen.generation,
-            refusals=self._refusals(client, examined),
-            unresolved=(*examined.problems, *(problem for problem in failed if problem is not None)),
+            refusals=refusals,
+            unresolved=() if refusals else unresolved,
             progress=Progress(
                 revision=self._work.ledger.revision(subject),
                 is_applied=self._work.ledger.is_applied(subject),
@@ -383,6 +406,12 @@ class Clients:
         holds = "" if holder is None else holder.metadata.uid or ""
         refusal = why_name_not_held(client, list(compiler.claimants(client.username).values()), holds)
         return () if refusal is None else (refusal_as_problem(refusal),)
+
+
+def _is_news(before: _Record, now: _Record) -> bool:
+    """Nodes are to be asked whether they know it. A staged password may be in force before we know it for one."""
+    is_same = before.resource is now.resource and before.uid == now.uid and before.proof == now.proof
+    return not is_same or (now.examined.has_staged and bool(before.lacking - now.lacking))
 
 
 def _beside(proof: Proof, known: Proof) -> Proof:

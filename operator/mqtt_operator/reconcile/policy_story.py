@@ -157,7 +157,8 @@ class PolicyStory:
         accepts = ACCEPT_MASS_REMOVAL_ANNOTATION in broker.metadata.annotations
         told_clients = await clients.take(seen_clients, changes.clients, frame, accepts_removal=accepts)
         if self._before is not None:
-            clients.keep_absent(accepts_removal=accepts)
+            is_inherited = isinstance(self._place, SharedPlace) and self._place.is_inherited
+            clients.keep_absent(accepts_removal=accepts or is_inherited)
         salt_key = self._keys.salt if frame.mechanisms else b""
         self._work.compiler.set_frame(Effect(broker.spec.authorization.default_policy), salt_key, clients.purges)
         return {

@@ -6,6 +6,7 @@ causes, or Kubernetes' API. For one event loop; nothing here waits.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -42,6 +43,7 @@ class Registry:
         self._data: dict[DataKey, DataObject] = {}
         self._users: defaultdict[DataKey, dict[tuple[str, ObjectKey], BrokerKey]] = defaultdict(dict)
         self._namespaces: dict[str, Mapping[str, str]] = {}
+        self._ending: dict[str, datetime] = {}
         self._homes: Counter[str] = Counter()
         self._scopes = Scopes()
         self._listeners = Listeners()
@@ -86,6 +88,10 @@ class Registry:
         """None: there is no such namespace. An operator that does not serve all namespaces never knows."""
         self._scopes.require(NAMESPACE, EVERYWHERE)
         return self._namespaces.get(name)
+
+    def ending_since(self, namespace: str) -> datetime | None:
+        """When its deletion was asked for, if that is known: somebody looks only where a finalizer holds a broker."""
+        return self._ending.get(namespace)
 
     def strays(self) -> set[BrokerKey]:
         """The brokers that clients or permissions name though there are none.
@@ -139,6 +145,13 @@ class Registry:
             case _:
                 self._see_child(document)
 
+    def see_ending(self, namespaces: Mapping[str, datetime]) -> None:
+        """These namespaces are being deleted, since then, and of no other one is it known."""
+        new = namespaces.keys() - self._ending.keys()
+        self._ending = dict(namespaces)
+        for key in [key for key in self._brokers if key.namespace in new]:
+            self._listeners.wake(key, Concern.BROKER)
+
     def expect(self, scope: Scope) -> None:
         """Objects of this scope are about to be listed: until `complete`, nobody knows what there is."""
         self._scopes.expect(scope)
@@ -174,7 +187,7 @@ class Registry:
         return frozenset(self._homes)
 
     def observe(self, changed: Wake) -> None:
-        """Call `changed` whenever `homes` or `strays` may be others."""
+        """Call `changed` whenever `homes` or `strays` may be others, or a broker came, goes, or is another one."""
         self._observers.append(changed)
 
     def counts(self) -> Mapping[str, int]:
@@ -196,8 +209,11 @@ class Registry:
         if before is None:
             self._enter(key.namespace)
             self._listeners.wake_all(Concern.BROKER)
-        elif before.digest != now.digest:
+            return
+        if before.digest != now.digest:
             self._listeners.wake(key, Concern.BROKER)
+        if (before.uid, before.deleting) != (now.uid, now.deleting):
+            self._tell_observers()
 
     def _forget_broker(self, key: BrokerKey) -> None:
         before = self._brokers.pop(key, None)

@@ -14,7 +14,13 @@ from mqtt_api.kinds.common import DataKind, DataRef
 from mqtt_api.kinds.mqttbroker import Listener
 from mqtt_api.kinds.session_store import RedisCredentialsRef, RedisStore
 from mqtt_api.resources import MQTTBroker
-from mqtt_operator.credentials.certificates import KeyPair, certificates_mistake, crl_mistake, key_pair_mistake
+from mqtt_operator.credentials.certificates import (
+    KeyPair,
+    certificates_in,
+    certificates_mistake,
+    crl_mistake,
+    key_pair_mistake,
+)
 from mqtt_operator.desired import names
 from mqtt_operator.desired.inputs import StoreUsers
 from mqtt_operator.desired.store_access import MissingEntryError, RedisSecrets, log_in
@@ -29,9 +35,13 @@ _NOT_FOUND = {DataKind.SECRET: Reason.SECRET_NOT_FOUND, DataKind.CONFIG_MAP: Rea
 
 
 class Resolved(Struct, frozen=True, kw_only=True):
-    """`secrets` and `users` are for a Redis of the people's own; None: nobody can log in there now."""
+    """`secrets` and `users` are for a Redis of the people's own; None: nobody can log in there now.
+
+    `client_cas`: by listener, the CAs that certificates of clients are verified by, PEM.
+    """
 
     problems: tuple[Problem, ...] = ()
+    client_cas: Mapping[str, str] = {}
     secrets: RedisSecrets | None = None
     users: StoreUsers = StoreUsers()
 
@@ -52,18 +62,19 @@ def resolve(broker: MQTTBroker, registry: Registry) -> Resolved:
     """Raises UnseenError while nobody knows what there is."""
     of_store = _missing_of(_wanted_by_store(broker), registry)
     others = (
-        *_missing_of(_wanted_by_listeners(broker), registry),
+        *_missing_of(_wanted_client_cas(broker), registry),
+        *_missing_of(_crls(broker), registry),
         *_key_pair_problems(broker, registry),
         *_pull_secret_problems(broker, registry),
     )
-    redis = broker.spec.session_store.redis
+    redis, client_cas = broker.spec.session_store.redis, {} if others else _client_cas(broker, registry)
     if redis is None or of_store:
-        return Resolved(problems=(*others, *of_store))
+        return Resolved(problems=(*others, *of_store), client_cas=client_cas)
     try:
         secrets, users = _resolve_redis(broker, redis, registry)
     except MissingEntryError as error:
-        return Resolved(problems=(*others, Problem(Reason.KEY_NOT_FOUND, str(error))))
-    return Resolved(problems=others, secrets=secrets, users=users)
+        return Resolved(problems=(*others, Problem(Reason.KEY_NOT_FOUND, str(error))), client_cas=client_cas)
+    return Resolved(problems=others, client_cas=client_cas, secrets=secrets, users=users)
 
 
 def server_key_pair(broker: MQTTBroker, listener: Listener, registry: Registry) -> KeyPair | None:
@@ -81,9 +92,12 @@ def mounted(broker: MQTTBroker, registry: Registry) -> list[DataObject]:
     Raises UnseenError while nobody knows what there is.
     """
     namespace, name = broker.metadata.namespace, broker.metadata.name
-    keys = {wanted.key for wanted in (*_wanted_by_listeners(broker), *_wanted_by_store(broker))}
+    keys = {wanted.key for wanted in (*_crls(broker), *_wanted_by_store(broker))}
     keys |= {_tls_key(broker, listener) for listener in broker.spec.listeners if listener.tls is not None}
-    keys.add(DataKey(DataKind.CONFIG_MAP, namespace, names.settings_config_map(name)))
+    keys |= {
+        DataKey(DataKind.CONFIG_MAP, namespace, each)
+        for each in (names.settings_config_map(name), names.client_cas(name))
+    }
     if broker.spec.session_store.managed is not None:
         keys.add(DataKey(DataKind.SECRET, namespace, names.store_credentials(name)))
     if broker.spec.session_store.embedded is not None:
@@ -91,15 +105,22 @@ def mounted(broker: MQTTBroker, registry: Registry) -> list[DataObject]:
     return [found for key in sorted(keys) if (found := registry.data(key)) is not None]
 
 
-def _wanted_by_listeners(broker: MQTTBroker) -> Iterator[_Entry]:
-    namespace = broker.metadata.namespace
+def _wanted_client_cas(broker: MQTTBroker) -> Iterator[_Entry]:
     for index, listener in enumerate(broker.spec.listeners):
-        if listener.tls is not None:
-            field = f"spec.listeners[{index}].tls"
-            for number, ref in enumerate(listener.tls.client_ca_refs or ()):
-                yield _entry(f"{field}.clientCARefs[{number}]", namespace, ref, certificates_mistake)
-            if listener.tls.crl is not None:
-                yield _entry(f"{field}.crl.ref", namespace, listener.tls.crl.ref, crl_mistake)
+        for number, ref in enumerate(_client_ca_refs(listener)):
+            field = f"spec.listeners[{index}].tls.clientCARefs[{number}]"
+            yield _entry(field, broker.metadata.namespace, ref, certificates_mistake)
+
+
+def _crls(broker: MQTTBroker) -> Iterator[_Entry]:
+    for index, listener in enumerate(broker.spec.listeners):
+        if listener.tls is not None and listener.tls.crl is not None:
+            field = f"spec.listeners[{index}].tls.crl.ref"
+            yield _entry(field, broker.metadata.namespace, listener.tls.crl.ref, crl_mistake)
+
+
+def _client_ca_refs(listener: Listener) -> Iterable[DataRef]:
+    return () if listener.tls is None else listener.tls.client_ca_refs or ()
 
 
 def _wanted_by_store(broker: MQTTBroker) -> Iterator[_Entry]:
@@ -199,6 +220,20 @@ def _resolve_redis(broker: MQTTBroker, redis: RedisStore, registry: Registry) ->
         sentinel=log_in(redis.sentinel_credentials_ref, secrets.sentinel)[0],
     )
     return secrets, users
+
+
+def _client_cas(broker: MQTTBroker, registry: Registry) -> dict[str, str]:
+    """Certificates alone: whatever else stands in an entry is nobody's business."""
+    found: dict[str, str] = {}
+    for listener in broker.spec.listeners:
+        entries = (
+            content.data[ref.key]
+            for ref in _client_ca_refs(listener)
+            if (content := registry.data(DataKey(ref.kind, broker.metadata.namespace, ref.name))) is not None
+        )
+        if pems := dict.fromkeys(pem for entry in entries for pem in certificates_in(entry)):
+            found[listener.name] = "".join(pems)
+    return found
 
 
 def _cas(namespace: str, redis: RedisStore, registry: Registry) -> Iterator[str]:

@@ -18,6 +18,7 @@ from mqtt_api import keys
 from mqtt_api.kinds.common import DataKind
 from mqtt_api.resources import InvalidResource, Mistake, MQTTBroker, MQTTClient, TopicPermission, parse_document
 from mqtt_operator.desired.manifest import Manifest
+from mqtt_operator.desired.names import FINALIZER
 from mqtt_operator.reconcile.keys import BrokerKey, DataKey, ObjectKey
 from mqtt_operator.reconcile.references import parts_of
 
@@ -45,6 +46,8 @@ class Seen(msgspec.Struct, Generic[R], frozen=True, kw_only=True, eq=False):
     generation: int
     resource_version: str
     deleting: bool
+    has_finalizer: bool
+    """Ours holds it."""
     broker: BrokerKey | None
     """The broker it names, or is. None: it is so wrong that it names none."""
     resource: R | None
@@ -104,6 +107,7 @@ def see(document: Manifest, before: Seen[R] | None) -> Seen[R]:
         generation=metadata.get("generation", 0),
         resource_version=metadata["resourceVersion"],
         deleting="deletionTimestamp" in metadata,
+        has_finalizer=FINALIZER in metadata.get("finalizers", ()),
         broker=_broker_of(document),
         resource=resource,
         mistakes=mistakes,

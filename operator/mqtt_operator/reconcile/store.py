@@ -17,7 +17,7 @@ from mqtt_api.resources import MQTTBroker
 from mqtt_operator.channel.look import Look, durability_lacks, look
 from mqtt_operator.channel.terms import LogInRefusedError, SharedStoreError
 from mqtt_operator.desired.manifest import Manifest
-from mqtt_operator.desired.names import ACCEPT_STORE_ANNOTATION
+from mqtt_operator.desired.names import ACCEPT_STORE_ANNOTATION, DATA_VOLUME, store_pod
 from mqtt_operator.reconcile.exchange import SharedPlace
 from mqtt_operator.reconcile.keys import BrokerKey
 from mqtt_operator.reconcile.problems import problem_of
@@ -41,18 +41,22 @@ class StoreView(Struct, frozen=True, kw_only=True):
 class Claims(Struct, frozen=True, kw_only=True):
     """What is known of the broker's identity. `world` is its own. `was_reached`: its store has answered with it once.
 
+    `has_policy`: a policy of this broker has been written there once.
     `others`: the identities of the stores of all other brokers.
     """
 
     world: str
     was_reached: bool
+    has_policy: bool
     others: dict[str, BrokerKey]
 
 
 def claims_of(key: BrokerKey, status: Manifest, others: Iterable[tuple[BrokerKey, Manifest]]) -> Claims:
     """From the statuses of this broker and of the others."""
     claimed = {found: other for other, each in others if (found := each.get("storeID")) and other != key}
-    return Claims(world=status.get("storeID", ""), was_reached=was_reached(status), others=claimed)
+    return Claims(
+        world=status.get("storeID", ""), was_reached=was_reached(status), has_policy="policy" in status, others=claimed
+    )
 
 
 async def view_store(broker: MQTTBroker, settings: RedisSettings, claims: Claims, looker: Looker = look) -> StoreView:
@@ -126,21 +130,30 @@ def _empty(broker: MQTTBroker, settings: RedisSettings, claims: Claims) -> Store
 
 
 def _others(broker: MQTTBroker, claims: Claims, found: str) -> StoreView:
-    owner = claims.others.get(found)
+    is_managed = broker.spec.session_store.managed is not None
+    owner = None if is_managed else claims.others.get(found)  # nobody else's server mounts a volume of ours
     if owner is not None:
         sentence = (
             f"MQTTBroker {owner} keeps its keys in the same place of the same store, and was there before "
-            f"MQTTBroker {broker.reference}: give one of the two another keyPrefix, or another database."
+            f"MQTTBroker {broker.reference}. A keyPrefix cannot change: delete this broker, and make it anew with "
+            "another spec.sessionStore.redis.keyPrefix."
         )
         return StoreView(seen=_replaced(claims, Problem(Reason.STORE_PREFIX_TAKEN, sentence)))
     if broker.metadata.annotations.get(ACCEPT_STORE_ANNOTATION) == found:
         pending = Problem(Reason.PENDING, f"The store of identity {found} is taken over, as the annotation says.")
         return StoreView(seen=StoreSeen(contact=_contact(claims), id=found, problem=pending))
     sentence = (
-        f"The store has identity {found}, and this broker's is {claims.world}: it is another store, or another "
-        f"broker's. Name the right one; if this is it, annotate the broker with {ACCEPT_STORE_ANNOTATION}={found}."
+        f"The store has identity {found}, and this broker's is {claims.world}: {_the_right_one(broker)} If this is it, "
+        f"annotate the broker with {ACCEPT_STORE_ANNOTATION}={found}."
     )
     return StoreView(seen=_replaced(claims, Problem(Reason.STORE_REPLACED, sentence)))
+
+
+def _the_right_one(broker: MQTTBroker) -> str:
+    if broker.spec.session_store.managed is None:
+        return "it is another store, or another broker's. Name the right one."
+    claim = f"{DATA_VOLUME}-{store_pod(broker.metadata.name)}"
+    return f"PersistentVolumeClaim {claim} holds the data of another broker. Bring the right volume back."
 
 
 def _replaced(claims: Claims, problem: Problem) -> StoreSeen:
@@ -164,4 +177,5 @@ def _place(broker: MQTTBroker, settings: RedisSettings, claims: Claims, *, may_b
         may_be_new=may_be_new,
         accepts=_accepts(broker, claims.world),
         settings=settings,
+        is_inherited=not claims.has_policy,
     )

@@ -23,6 +23,7 @@ class StoreFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._known: dict[tuple[BrokerKey, str], RedisSettings] = {}
 
     def settings(self, key: BrokerKey, who: str, access: StoreAccess) -> RedisSettings:
         """The same settings, with the secrets in files. `who` tells the users of one store apart. Idempotent."""
@@ -33,16 +34,23 @@ class StoreFiles:
             ca = _written(folder / f"{who}.ca.pem", secrets.ca_pem)
             tls = msgspec.structs.replace(tls, ca_files=(ca,))
         sentinel = secrets.sentinel_password
-        return msgspec.structs.replace(
+        settings = self._known[key, who] = msgspec.structs.replace(
             access.settings,
             addresses=tuple(_from_elsewhere(address, key.namespace) for address in access.settings.addresses),
             password_file=None if secrets.password is None else _written(folder / f"{who}.password", secrets.password),
             sentinel_password_file=None if sentinel is None else _written(folder / f"{who}.sentinel", sentinel),
             tls=tls,
         )
+        return settings
+
+    def known(self, key: BrokerKey, who: str) -> RedisSettings | None:
+        """As they were last, with the files that belong to them; None: nobody asked for them since the start."""
+        return self._known.get((key, who))
 
     def forget(self, key: BrokerKey) -> None:
         """The broker is gone."""
+        for known in [known for known in self._known if known[0] == key]:
+            del self._known[known]
         shutil.rmtree(self._place(key), ignore_errors=True)
 
     def _place(self, key: BrokerKey) -> Path:

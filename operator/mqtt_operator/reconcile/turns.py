@@ -3,7 +3,8 @@
 Knows who is being upgraded, or might be; does not know images. In memory: after a restart every broker tells anew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from mqtt_operator.reconcile.keys import BrokerKey
 
@@ -20,6 +21,19 @@ class Turns:
             if other != key and self._upgrading.get(other, True):
                 return other
         return None
+
+    @contextmanager
+    def taken(self, key: BrokerKey) -> Iterator[None]:
+        """It begins now, in the same moment in which `before` said that it may: two passes may be under way at a time.
+
+        A pass that does not get through has begun nothing.
+        """
+        self.tell(key, is_upgrading=True)
+        try:
+            yield
+        except BaseException:
+            self.tell(key, is_upgrading=False)
+            raise
 
     def tell(self, key: BrokerKey, *, is_upgrading: bool) -> None:
         """What the last pass of this broker found. One that cannot be upgraded keeps nobody waiting: it is not."""

@@ -26,12 +26,15 @@ _WAITING = {
     "CrashLoopBackOff": "ends again and again; its log says why",
     "CreateContainerConfigError": "misses a Secret or ConfigMap; its events say which",
     "CreateContainerError": "cannot be started; its events say why",
-    "ErrImageNeverPull": "has no image, and none may be pulled",
-    "ErrImagePull": "cannot get its image",
-    "ImageInspectError": "cannot look at its image",
-    "ImagePullBackOff": "cannot get its image",
-    "InvalidImageName": "has an image of an impossible name",
     "RunContainerError": "cannot be run; its events say why",
+}
+# The same, where the image is to blame, whose name is put in.
+_WAITING_FOR_IMAGE = {
+    "ErrImageNeverPull": "has no image {}, and none may be pulled",
+    "ErrImagePull": "cannot get its image {}",
+    "ImageInspectError": "cannot look at its image {}",
+    "ImagePullBackOff": "cannot get its image {}",
+    "InvalidImageName": "has an image of an impossible name, {},",
 }
 
 
@@ -114,10 +117,21 @@ def _waiting_problem(pod: Manifest) -> str:
     status = pod.get("status", {})
     for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         reason = container.get("state", {}).get("waiting", {}).get("reason", "")
+        if reason in _WAITING_FOR_IMAGE:
+            problem = _WAITING_FOR_IMAGE[reason].format(_image_of(pod, container))
+            return f"{problem} ({reason}): correct spec.image, or set it back"
         if reason in _WAITING:
             last_words = _last_words(container.get("lastState", {}).get("terminated", {}).get("message", ""))
             return f"{_WAITING[reason]} ({reason}){f': {last_words}' if last_words else ''}"
     return ""
+
+
+def _image_of(pod: Manifest, status: Mapping[str, Any]) -> str:
+    """As it was asked for: kubelets may tell another name of it."""
+    spec = pod.get("spec", {})
+    asked = (*spec.get("initContainers", ()), *spec.get("containers", ()))
+    told = str(status.get("image", ""))
+    return next((str(each["image"]) for each in asked if each["name"] == status.get("name")), told)
 
 
 def _last_words(log: str) -> str:

@@ -23,12 +23,13 @@ class Wishes(Struct, frozen=True, kw_only=True):
 
 class Choice(Struct, frozen=True, kw_only=True):
     """`image`: what the nodes run from now on. `held`: why that is not the operator's release, "" if it is, or if
-    another one was asked for. `waits_for_turn`: and it will be, by itself.
+    another one was asked for. `waits_for_turn`: and it will be, by itself. `is_upgrade`: it is, and was not before.
     """
 
     image: str
     held: str = ""
     waits_for_turn: bool = False
+    is_upgrade: bool = False
 
 
 def choose_image(wishes: Wishes) -> Choice:
@@ -42,4 +43,4 @@ def choose_image(wishes: Wishes) -> Choice:
     if wishes.before_us is not None:
         held = f"MQTTBroker {wishes.before_us} is upgraded first"
         return Choice(image=wishes.running, held=held, waits_for_turn=True)
-    return Choice(image=wishes.release)
+    return Choice(image=wishes.release, is_upgrade=True)

@@ -21,13 +21,16 @@ def certificates(seen: Observation) -> Verdict:
         return fails(KIND, *first_of(sorted(problems, key=lambda problem: _URGENCY.index(problem.reason))))
     if not seen.certificates:
         return fails(KIND, Reason.CERTIFICATE_PENDING, "The certificates have not been looked at yet.")
+    if not seen.nodes:
+        return fails(KIND, Reason.NO_NODES, "The certificates are there, and no node to serve them yet.")
     return holds(KIND, Reason.ALL_SERVED, "All nodes serve the newest certificates.")
 
 
 def awaits_nodes(seen: Observation) -> bool:
-    """Some node has still to take up a certificate."""
+    """Some node has still to take up a certificate, or a list of CAs."""
     return seen.hears_nodes and any(
-        each.serial and _nodes_serving(seen, each) < len(seen.nodes) for each in seen.certificates
+        (each.serial and _nodes_serving(seen, each) < len(seen.nodes)) or _nodes_verifying_otherwise(seen, each)
+        for each in seen.certificates
     )
 
 
@@ -72,8 +75,11 @@ def expires_soon(certificate: CertificateSeen, now: datetime) -> bool:
 _URGENCY = (
     Reason.CERTIFICATE_EXPIRED,
     Reason.CERTIFICATE_INVALID,
+    Reason.CERT_MANAGER_NOT_INSTALLED,
     Reason.ISSUANCE_FAILED,
     Reason.CERTIFICATE_PENDING,
+    Reason.ISSUER_NOT_FOUND,
+    Reason.ISSUER_NOT_READY,
     Reason.CERTIFICATE_EXPIRING,
     Reason.NODES_SERVE_ANOTHER,
 )
@@ -91,12 +97,23 @@ def _problems(seen: Observation, certificate: CertificateSeen) -> list[Problem]:
     if certificate.serial and seen.hears_nodes and serving < len(seen.nodes):
         sentence = f"{serving} of {len(seen.nodes)} nodes serve serial {certificate.serial} on {certificate.listener}."
         found.append(Problem(Reason.NODES_SERVE_ANOTHER, sentence))
+    if others := _nodes_verifying_otherwise(seen, certificate):
+        count = f"{others} of {len(seen.nodes)}"
+        sentence = f"{count} nodes verify clients on {certificate.listener} by other CAs than clientCARefs names now."
+        found.append(Problem(Reason.NODES_SERVE_ANOTHER, sentence))
     return found
 
 
 def _nodes_serving(seen: Observation, certificate: CertificateSeen) -> int:
     served = (facts.certificates.get(certificate.listener) for facts in seen.told)
     return sum(each is not None and each.serial == certificate.serial for each in served)
+
+
+def _nodes_verifying_otherwise(seen: Observation, certificate: CertificateSeen) -> int:
+    """Nodes of an older release do not tell."""
+    told = (facts.certificates.get(certificate.listener) for facts in seen.told)
+    words = {"", certificate.client_cas}
+    return sum(each is not None and each.client_cas not in words for each in told) if certificate.client_cas else 0
 
 
 def _day(certificate: CertificateSeen) -> str:

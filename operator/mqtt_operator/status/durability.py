@@ -6,6 +6,11 @@ from mqtt_operator.status.observation import Observation
 from mqtt_operator.status.verdict import Verdict, fails, holds, unknown
 
 KIND = ConditionType.DURABILITY_VERIFIED
+_ONE_USER = (
+    "Nodes log in to the store as the operator does, and will refuse it where that user may write what is the "
+    "operator's alone: give each a user of its own (credentialsRef, operatorCredentialsRef; the rules are in "
+    "docs/cluster.md), or set durability.verification to Declared."
+)
 
 
 def durability(seen: Observation) -> Verdict:
@@ -18,7 +23,15 @@ def durability(seen: Observation) -> Verdict:
         return unknown(KIND, Reason.PENDING, "The store has not shown its settings yet.")
     if seen.store.durability is not None:
         return fails(KIND, *seen.store.durability)
+    if _is_one_user(seen) and not seen.told:
+        return unknown(KIND, Reason.STORE_NOT_FIT, _ONE_USER)
     return holds(KIND, Reason.DURABILITY_SHOWN, f"The store shows the settings that {declared.level} needs.")
+
+
+def _is_one_user(seen: Observation) -> bool:
+    """Nodes refuse a store where they could write what the operator writes."""
+    redis = seen.broker.spec.session_store.redis
+    return redis is not None and redis.operator_credentials_ref in (None, redis.credentials_ref)
 
 
 def store_summary(seen: Observation) -> str:

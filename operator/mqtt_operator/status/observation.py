@@ -45,13 +45,14 @@ class StoreSeen(Struct, frozen=True, kw_only=True):
 class CertificateSeen(Struct, frozen=True, kw_only=True):
     """The newest certificate of a listener with TLS; without `serial` there is none. `problem`: why it cannot be used.
 
-    `lifetime`: from its first to its last moment.
+    `lifetime`: from its first to its last moment. `client_cas`: as in NodeFacts, of the newest list of CAs.
     """
 
     listener: str
     serial: str = ""
     not_after: datetime | None = None
     lifetime: timedelta = timedelta(0)
+    client_cas: str = ""
     problem: Problem | None = None
 
 
@@ -74,14 +75,27 @@ class PolicySeen(Struct, frozen=True, kw_only=True):
     stalled: str = ""
 
 
+class Lag(Struct, frozen=True, kw_only=True):
+    """Some nodes have not decided by this revision, or a later one, since then.
+
+    `is_next`: they had come as far as the one that was waited for before.
+    """
+
+    revision: int
+    since: datetime
+    is_next: bool = False
+
+
 class Observation(Struct, frozen=True, kw_only=True):
     """One pass. What it did not come to look at is None, or empty.
 
     - `refused`: why the object is not accepted. `unresolved`: what it refers to and cannot be used. `failed`: what the
       world or the API server would not let us do. `pending`: what has to come about by itself before nodes are made.
+      `renewing`: what it refers to and cannot be used either, but is needed only when a certificate is renewed.
     - `hears_nodes`: what nodes say of themselves could be read; else who says nothing may still be well.
     - `is_programmed`: everything that this generation asks for has been applied.
-    - `was_reached`: the store has answered before this pass.
+    - `was_reached`: the store has answered before this pass. `was_ready`: the broker was ready for this generation.
+    - `lag`: how nodes that are behind the policy have fared; None: none is.
     - `step`: the one that the plan took; None: nothing was planned.
     - `held`: why the nodes do not run the operator's release, "" if they do; `held_for_turn`: and they will, by
       themselves. `release`: its version.
@@ -93,15 +107,18 @@ class Observation(Struct, frozen=True, kw_only=True):
     is_paused: bool = False
     refused: Problem | None = None
     unresolved: tuple[Problem, ...] = ()
+    renewing: tuple[Problem, ...] = ()
     failed: Problem | None = None
     pending: tuple[Problem, ...] = ()
     is_programmed: bool = False
     store: StoreSeen | None = None
     was_reached: bool = False
+    was_ready: bool = False
     certificates: tuple[CertificateSeen, ...] = ()
     nodes: tuple[NodeSeen, ...] = ()
     hears_nodes: bool = True
     policy: PolicySeen = PolicySeen()
+    lag: Lag | None = None
     step: Step | None = None
     held: str = ""
     held_for_turn: bool = False
@@ -130,4 +147,11 @@ class Observation(Struct, frozen=True, kw_only=True):
     def current_nodes(self) -> int:
         """How many decide by the policy in force."""
         revision = self.policy.revision
-        return 0 if revision is None else sum(facts.policy_revision >= revision for facts in self.told)
+        return 0 if revision is None else self._deciding_by(revision)
+
+    def has_reached(self, revision: int) -> bool:
+        """Every node decides by this policy, or a later one."""
+        return self._deciding_by(revision) == len(self.nodes)
+
+    def _deciding_by(self, revision: int) -> int:
+        return sum(facts.policy_revision >= revision for facts in self.told)

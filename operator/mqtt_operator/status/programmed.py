@@ -23,5 +23,6 @@ def programmed(seen: Observation) -> Verdict:
         return fails(KIND, Reason.POLICY_NOT_WRITTEN, "No policy has been written yet.")
     if seen.awaits_nodes:
         count = f"{seen.current_nodes} of {len(seen.nodes)}"
-        return fails(KIND, Reason.NODES_BEHIND, f"{count} nodes decide by policy revision {seen.policy.revision}.")
+        verdict = fails(KIND, Reason.NODES_BEHIND, f"{count} nodes decide by policy revision {seen.policy.revision}.")
+        return verdict._replace(changed_at=seen.lag.since) if seen.lag is not None and seen.lag.is_next else verdict
     return holds(KIND, Reason.PROGRAMMED, f"{len(seen.nodes)} of {len(seen.nodes)} nodes work by this generation.")

@@ -6,6 +6,7 @@ from mqtt_operator.status.verdict import Verdict, fails, first_of, holds
 
 
 def resolved_refs(seen: Observation) -> Verdict:
-    if seen.unresolved:
-        return fails(ConditionType.RESOLVED_REFS, *first_of(seen.unresolved))
+    problems = (*seen.unresolved, *seen.renewing)
+    if problems:
+        return fails(ConditionType.RESOLVED_REFS, *first_of(problems))
     return holds(ConditionType.RESOLVED_REFS, Reason.RESOLVED, "Everything that it refers to is there.")

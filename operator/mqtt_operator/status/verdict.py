@@ -21,12 +21,13 @@ class Problem(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A condition without its history."""
+    """A condition without its history. `changed_at`: it was otherwise for a moment, unseen, until then."""
 
     type: ConditionType
     status: ConditionStatus
     reason: Reason
     message: str
+    changed_at: datetime | None = None
 
     @property
     def is_true(self) -> bool:
@@ -58,13 +59,18 @@ def as_conditions(
 ) -> list[Manifest]:
     """The list as it stands in a status. A condition whose status is the same as before keeps its time."""
     since = {(each.get("type"), each.get("status")): each.get("lastTransitionTime") for each in before}
+
+    def changed_at(verdict: Verdict) -> str:
+        known = since.get((verdict.type.value, verdict.status.value)) if verdict.changed_at is None else None
+        return known or write_time(verdict.changed_at or now)
+
     return [
         {
             "type": verdict.type.value,
             "status": verdict.status.value,
             "reason": verdict.reason.value,
             "message": verdict.message[:MESSAGE_CHARACTERS_MAX],
-            "lastTransitionTime": since.get((verdict.type.value, verdict.status.value)) or write_time(now),
+            "lastTransitionTime": changed_at(verdict),
             "observedGeneration": generation,
         }
         for verdict in verdicts

@@ -97,6 +97,11 @@ class Askers:
             self._open.append(question)
         return question
 
+    def withdraw(self, question: Question) -> None:
+        """Nobody wants to know any more."""
+        with self._lock:
+            self._open = [each for each in self._open if each is not question]
+
     def wait(self, questions: Sequence[Question], seconds_max: float) -> None:
         """Until every node has said yes to all of them. Raises RuntimeError."""
         end = time.monotonic() + seconds_max

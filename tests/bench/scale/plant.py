@@ -7,18 +7,24 @@ import base64
 import http.client
 import json
 import queue
+import secrets
+import shutil
 import socket
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from argon2 import PasswordHasher
+from prometheus_client.parser import text_string_to_metric_families
 
+from bench import accounting
 from bench.nodes import KEYS, WORLD_ID, ClusterNode, Place, launch_node
 from bench.nodes import NODE_USER as NODE
 from bench.nodes import PASSWORD as STORE_PASSWORD
@@ -40,6 +46,8 @@ WRITERS = 20
 SLOTS = 32  # attributes of the asker
 ASKER = "asker"
 API = "/apis/mqtt.stoa.dev/v1alpha1/namespaces/bench"
+SECRETS = "/api/v1/namespaces/bench/secrets"
+ANSWER_S_MAX = 30.0
 MERGE = "application/merge-patch+json"
 
 
@@ -68,12 +76,13 @@ def declare_broker(cluster: ClusterPlace, store: Place) -> None:
 
 
 def declare_fleet(cluster: ClusterPlace, count: int) -> float:
-    """Seconds that it took to create `count` clients and PERMISSIONS permissions."""
-    documents = [("mqttclients", client(number)) for number in range(count)]
-    documents += [("topicpermissions", permission(number)) for number in range(PERMISSIONS - probes())]
-    documents += [("topicpermissions", probe(number, is_on=False)) for number in range(probes() - 2)]
-    documents += [("topicpermissions", slots()), ("topicpermissions", everybody(is_on=False))]
-    documents.append(("mqttclients", asker()))
+    """Seconds that it took to create `count` clients with a Secret each, and PERMISSIONS permissions."""
+    clients, permissions = f"{API}/mqttclients", f"{API}/topicpermissions"
+    documents = [(SECRETS, _secret(client_name(number), hash=_some_verifier())) for number in range(count)]
+    documents += [(clients, client(number)) for number in range(count)]
+    documents += [(permissions, permission(number)) for number in range(PERMISSIONS - probes())]
+    documents += [(permissions, probe(number, is_on=False)) for number in range(probes() - 2)]
+    documents += [(permissions, slots()), (permissions, everybody(is_on=False)), (clients, asker())]
     start = time.monotonic()
     in_parallel(cluster, [partial(_create, *each) for each in documents])
     return time.monotonic() - start
@@ -112,14 +121,65 @@ def start_node(number: int, folder: Path, world: World, store: Place) -> Cluster
     return launch_node(number, folder, world, store)
 
 
+class Operator(NamedTuple):
+    """The operator's process, and the port of its metrics."""
+
+    program: Program
+    port: int
+
+    @property
+    def pid(self) -> int:
+        return self.program.pid
+
+    def waited_s(self) -> float:
+        """How long its main thread could have run, and other processes had the cores; 0 where nobody counts that."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+        except OSError:
+            return 0.0
+
+    def status_writes(self) -> int:
+        """How many statuses of clients and permissions it has asked the API server to write."""
+        resources = [f"{plural}/status.mqtt.stoa.dev" for plural in ("mqttclients", "topicpermissions")]
+        return sum(self._sample("stoa_operator_api_calls_total", verb="patch", resource=each) for each in resources)
+
+    def knows_all(self) -> bool:
+        """It has looked at every object, and what they say is in force."""
+        return any('"policy.pass"' in line and "is in force" in line for line in self.program.err)
+
+    def _sample(self, name: str, **labels: str) -> int:
+        """0 if there is none, or nobody listens yet."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=ANSWER_S_MAX) as answer:
+                families = list(text_string_to_metric_families(answer.read().decode()))
+        except OSError:
+            return 0
+        samples = (sample for family in families for sample in family.samples)
+        return sum(int(each.value) for each in samples if (each.name, each.labels) == (name, labels))
+
+
 @contextmanager
-def operator(cluster: ClusterPlace, folder: Path) -> Iterator[Program]:
-    """The operator as a process."""
-    command = [sys.executable, "-P", "-m", "mqtt_operator", "--namespace", NAMESPACE, "--broker-image", "stoa:bench"]
-    command += ["--metrics-host", "127.0.0.1", "--metrics-port", str(free_port()), "--no-leader-election"]
+def operator(cluster: ClusterPlace, folder: Path) -> Iterator[Operator]:
+    """The operator as a process.
+
+    In a session of its own: systems that share cores out by sessions give it the share of one, as it has in a pod.
+    """
+    port = free_port()
+    command = ["setsid"] if shutil.which("setsid") else []
+    command += [sys.executable, "-P", "-m", "mqtt_operator", "--namespace", NAMESPACE, "--broker-image", "stoa:bench"]
+    command += ["--metrics-host", "127.0.0.1", "--metrics-port", str(port), "--no-leader-election"]
     surroundings = environment(KUBECONFIG=str(cluster.kubeconfig), POD_NAME="operator-0")
     with Program(command, surroundings, cwd=folder) as program:
-        yield program
+        yield Operator(program, port)
+
+
+def api_cpu_s(cluster: ClusterPlace) -> float:
+    """Of the API server and of what it keeps its objects in."""
+    state = clusters.state(cluster)
+    assert state is not None
+    pids = [pid for pid, name in state.processes.items() if name in ("kube-apiserver", "etcd")]
+    assert pids, state
+    return sum(accounting.cpu_seconds(pid) for pid in pids)
 
 
 def change(api: Api, plural: str, name: str, spec: Document) -> float:
@@ -130,6 +190,36 @@ def change(api: Api, plural: str, name: str, spec: Document) -> float:
     return time.monotonic()
 
 
+def everything(api: Api, plural: str) -> Iterator[Document]:
+    """All objects, page by page."""
+    following = ""
+    while True:
+        query = urlencode({"limit": "500", "continue": following})
+        body = api.call("GET", f"{API}/{plural}?{query}").body
+        yield from body["items"]
+        following = body["metadata"].get("continue", "")
+        if not following:
+            return
+
+
+def is_told(api: Api, permission: str, *, matched: int) -> bool:
+    """Its status is of this generation, says that it is in force, and means so many clients."""
+    document = api.call("GET", f"{API}/topicpermissions/{permission}").body
+    status = document.get("status", {})
+    is_new = status.get("observedGeneration") == document["metadata"]["generation"]
+    return is_new and "appliedRevision" in status and status.get("matchedClients") == matched
+
+
+def resident_mib(pid: int) -> tuple[float, float]:
+    """Resident memory now, and the most there ever was; where the system does not tell, now for both."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return (now := accounting.memory_kib(pid) / 1024), now
+    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest}
+    return kib["VmRSS"] / 1024, kib["VmHWM"] / 1024
+
+
 # Objects
 
 
@@ -138,15 +228,23 @@ def probes() -> int:
     return PERMISSIONS // 4 + 2
 
 
+def client_name(number: int) -> str:
+    return f"device-{number:05d}"
+
+
 def client(number: int) -> Document:
-    name = f"device-{number:05d}"
+    """It proves itself by a certificate, or by a password whose hash lies in a Secret of its own."""
+    name = client_name(number)
     return _object(
         "MQTTClient",
         name,
         {
             "groups": [f"group-{number % GROUPS}"],
             "attributes": {"line": str(number % 7)},
-            "credentials": {"certificates": [{"match": {"issuer": "CN=device-ca", "commonName": name}}]},
+            "credentials": {
+                "certificates": [{"match": {"issuer": "CN=device-ca", "commonName": name}}],
+                "passwords": [{"secretRef": {"name": name, "hashKey": "hash"}}],
+            },
         },
         line=f"line-{number % LABELS}",
         fleet="yes",
@@ -170,7 +268,7 @@ def attributes(values: dict[int, str]) -> dict[str, str]:
 def permission(number: int) -> Document:
     """One of ten is for a label, the others are for a client and a group."""
     by_label = {"kind": "MQTTClient", "selector": {"matchLabels": {"line": f"line-{number % LABELS}"}}}
-    by_name = {"kind": "MQTTClient", "name": f"device-{number:05d}"}
+    by_name = {"kind": "MQTTClient", "name": client_name(number)}
     by_group = {"kind": "Group", "name": f"group-{number % GROUPS}"}
     rules = [
         _rule("area", f"area/{number:04d}/#", f"site/${{clientid}}/{number:04d}/#"),
@@ -259,8 +357,14 @@ def _verifier() -> str:
     return PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
 
 
-def _create(plural: str, document: Document, api: Api) -> None:
-    answer = api.call("POST", f"{API}/{plural}", document)
+def _some_verifier() -> str:
+    """Of a password that nobody knows: hashing ten thousand would take longer than what is measured."""
+    salt, tag = (base64.b64encode(secrets.token_bytes(length)).decode().rstrip("=") for length in (16, 32))
+    return f"$argon2id$v=19$m={8 * 1024},t=1,p=1${salt}${tag}"
+
+
+def _create(path: str, document: Document, api: Api) -> None:
+    answer = api.call("POST", path, document)
     if answer.code != 201:
         raise RuntimeError(str(answer))
 

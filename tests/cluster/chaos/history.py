@@ -33,7 +33,7 @@ REFUSAL = 0x80  # reasons from here on say no
 
 
 class Message(Struct):
-    """One message of one publisher. `acked_at` is inf while nobody said yes to it."""
+    """One message of one publisher, first sent on `link`. `acked_at` is inf while nobody said yes to it."""
 
     name: str
     publisher: str
@@ -43,6 +43,7 @@ class Message(Struct):
     retain: bool
     expiry_s: int | None
     deletes: bool
+    link: int
     sent: list[float]
     acked_at: float = inf
     reason: int | None = None
@@ -53,9 +54,9 @@ class Message(Struct):
         return self.sent[0]
 
     @property
-    def stream(self) -> tuple[str, str, int]:
-        """What order is promised within."""
-        return self.publisher, self.topic, self.qos
+    def stream(self) -> tuple[str, str, int, int]:
+        """What order is promised within: QoS 0 is in nobody's store, and goes by connections."""
+        return self.publisher, self.topic, self.qos, 0 if self.qos else self.link
 
 
 class Life(Struct):
@@ -246,6 +247,7 @@ def _messages(record: Record) -> dict[str, Message]:
                 event.retain,
                 event.expiry_s,
                 event.deletes,
+                event.link,
                 [event.at],
             )
         elif isinstance(event, Acknowledged):

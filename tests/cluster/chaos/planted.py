@@ -58,7 +58,7 @@ def reordered(record: Record, terms: Terms) -> Record | None:
     """Two messages of one stream change places on their way to a lasting session."""
     history = History(record, terms)
     for subscription in history.lasting:
-        before: dict[tuple[str, str, int], Received] = {}
+        before: dict[tuple[str, str, int, int], Received] = {}
         for event in history.of(subscription.client).every:
             message = history.messages.get(event.message)
             if message is None or event.retain or message.sent_at < subscription.since or len(message.sent) > 1:

@@ -1,4 +1,4 @@
-"""Nodes for the tests of this folder. One open trio serves them all; tests with wishes of their own start one."""
+"""Nodes for the tests of this folder. One open trio serves most; tests with wishes of their own start some."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cluster.nodes.trio import DIALLED, StartTrio, Trio
+from cluster.nodes.scene import DIALLED, Scene, StartScene, StartTrio, running_trio
 from mqtt_api.policy import Policy
 from mqtt_broker.wire.packets import ProtocolVersion
 
@@ -17,9 +17,9 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Three open nodes; each test uses names of its own (`unique`) and ends no node."""
-    with Trio(tmp_path_factory.mktemp("trio")) as running:
+    with running_trio(tmp_path_factory.mktemp("trio")) as running:
         yield running
 
 
@@ -28,10 +28,17 @@ def start_trio(tmp_path: Path) -> Iterator[StartTrio]:
     """Start nodes that end with the test; by default open ones."""
     with ExitStack() as ends:
 
-        def start(policy: Policy | None = None, **options: Any) -> Trio:
-            return ends.enter_context(Trio(tmp_path / "trio", policy, **options))
+        def start(policy: Policy | None = None, **options: Any) -> Scene:
+            return ends.enter_context(running_trio(tmp_path / "trio", policy, **options))
 
         yield start
+
+
+@pytest.fixture
+def start_scene(tmp_path: Path) -> Iterator[StartScene]:
+    """A store and nodes that are not started yet."""
+    with ExitStack() as ends:
+        yield lambda **options: ends.enter_context(Scene(tmp_path, **options))
 
 
 @pytest.fixture(autouse=True)

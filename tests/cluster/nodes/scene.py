@@ -1,4 +1,4 @@
-"""Nodes on a store to which things happen: each node reaches it through a proxy of its own, and any process may die.
+"""Nodes on a store to which things happen: each node may reach it through a proxy of its own, and any process may die.
 
 Knows processes, the operator's way into the store, and what nodes tell; does not know what a right answer is. Methods
 that start or end processes block: an event loop calls them in threads.
@@ -8,9 +8,9 @@ import asyncio
 import json
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from cluster.chaos.node import WORLD, ClusterNode
 from mqtt_api.node_settings import RedisSettings
-from mqtt_api.policy import encode_policy
+from mqtt_api.policy import Policy, encode_policy
 from mqtt_api.store_keys import StoreKeys
 from mqtt_broker.wire.packets import (
     NO_PROPERTIES,
@@ -45,18 +45,26 @@ from support.waiting import eventually, wait_until
 KEYS = StoreKeys("mqtt.scene")
 PASSWORD = "secret-of-scene"
 LEASE_S = 4.0
+TRIO_LEASE_S = 6.0
+APPLIED_S_MAX = 5.0
 V5 = ProtocolVersion.V5
 EXIT_S_MAX = 20.0
+DIALLED: list[Client] = []  # by the test that runs
 
 
 class Scene:
-    """Use as `with`. `store` and `node` change fields of the settings, `server` those of the server's options."""
+    """Use as `with`. `store` and `node` change fields of the settings, `server` those of the server's options.
+
+    No policy: an open one. `proxied`: whether nodes reach the store through the proxies.
+    """
 
     def __init__(
         self,
         folder: Path,
+        policy: Policy | None = None,
         *,
         nodes: int = 2,
+        proxied: bool = True,
         durability: str = "Memory",
         store: Mapping[str, Any] | None = None,
         node: Mapping[str, Any] | None = None,
@@ -69,7 +77,8 @@ class Scene:
         appendfsync = "always" if durability == "Disk" else None
         options = ServerOptions(password=PASSWORD, users=users, appendfsync=appendfsync)
         self.server = RedisServer(folder / "redis", replace(options, **(server or {})))
-        self.proxies = [Proxy((self.server.host, self.server.port)) for _ in range(nodes)]
+        self._nodes_max = nodes
+        self.proxies = [Proxy((self.server.host, self.server.port)) for _ in range(nodes if proxied else 0)]
         password_file = folder / "password"
         password_file.write_text(PASSWORD)
         self._settings = RedisSettings(
@@ -80,6 +89,8 @@ class Scene:
             **{"lease_s": LEASE_S, "password_file": str(password_file), **(store or {})},
         )
         self._changes = dict(node or {})
+        self._policy = policy or open_policy()
+        self._fence = 0
         self.operator = SharedStore(replace(self._settings, username="operator"))
         self.nodes: list[ClusterNode] = []
         self._ends = ExitStack()
@@ -92,8 +103,9 @@ class Scene:
             ends.callback(self.server.stop)
             self.server.start()
             self.found()
-            for number, proxy in enumerate(self.proxies):
-                self.nodes.append(self.make_node(f"node-{number}", f"node-{number}", proxy.address))
+            for number in range(self._nodes_max):
+                address = self.proxies[number].address if self.proxies else None
+                self.nodes.append(self.make_node(f"node-{number}", f"node-{number}", address))
             self._ends = ends.pop_all()
         return self
 
@@ -119,8 +131,26 @@ class Scene:
 
     def found(self, revision: int = 1) -> None:
         """Give the store its identity and a policy, as the operator does; also after a rollback, which it accepts."""
-        fence = self.operator.found(WORLD, may_be_new=revision == 1).fence
-        self.operator.write_policy(Writer(world=WORLD, fence=fence), revision, encode_policy(open_policy(revision)))
+        self._fence = self.operator.found(WORLD, may_be_new=revision == 1).fence
+        self.write(replace(self._policy, revision=revision))
+
+    def write(self, policy: Policy) -> None:
+        """Put it in force, as the operator does."""
+        self.operator.write_policy(Writer(world=WORLD, fence=self._fence), policy.revision, encode_policy(policy))
+
+    def apply(self, policy: Policy) -> None:
+        """`write`, and wait until every node decides by it."""
+        self.write(policy)
+        self.wait_for_revision(policy.revision)
+
+    def wait_for_revision(self, revision: int) -> None:
+        """Until every node decides by it."""
+        numbers = range(len(self.nodes))
+        wait_until(
+            lambda: all(self.status(number)["policy_revision"] == revision for number in numbers),
+            APPLIED_S_MAX,
+            f"revision {revision} everywhere",
+        )
 
     def save(self, name: str) -> None:
         """Keep a copy of the server's data as it is on its disk now."""
@@ -194,13 +224,33 @@ class Scene:
     # Clients ---------------------------------------------------------------------------------------------------------
 
     async def dial(self, number: int, version: ProtocolVersion = V5) -> Client:
-        return await dial(self.nodes[number].port, version)
+        """A connection to this node; it ends with the test at the latest."""
+        client = await dial(self.nodes[number].port, version)
+        DIALLED.append(client)
+        return client
 
 
 class StartScene(Protocol):
     """The fixture `start_scene`: a store and proxies, and nodes that are not started yet; ends with the test."""
 
     def __call__(self, **options: Any) -> Scene: ...
+
+
+@contextmanager
+def running_trio(
+    folder: Path, policy: Policy | None = None, *, nodes: int = 3, lease_s: float = TRIO_LEASE_S, **node: Any
+) -> Iterator[Scene]:
+    """Nodes that serve, and of which none ends by itself. `node`: as of Scene."""
+    with Scene(folder, policy, nodes=nodes, proxied=False, store={"lease_s": lease_s}, node=node) as scene:
+        yield scene.start()
+        complaints = [complaint for each in scene.nodes for complaint in each.complaints()]
+        assert not complaints, "\n".join(complaints)
+
+
+class StartTrio(Protocol):
+    """The fixture `start_trio`: running nodes that end with the test, as `running_trio` makes them."""
+
+    def __call__(self, policy: Policy | None = None, **options: Any) -> Scene: ...
 
 
 async def rest_of(client: Client, deadline_s: float = 10.0) -> bytes:

@@ -1,6 +1,6 @@
 """SUBACK and UNSUBACK hold on every node [D7]: what is published anywhere after it finds, or does not find, the way."""
 
-from cluster.nodes.trio import Trio
+from cluster.nodes.scene import Scene
 from mqtt_broker.wire.packets import Properties
 from mqtt_broker.wire.reasons import ReasonCode
 
@@ -8,7 +8,7 @@ KEPT = Properties(session_expiry_interval=300)
 ROUNDS = 200
 
 
-async def test_a_publish_after_suback_is_delivered_from_every_node(trio: Trio, unique: str) -> None:
+async def test_a_publish_after_suback_is_delivered_from_every_node(trio: Scene, unique: str) -> None:
     """[MQTT-3.8.4-2] 200 fresh filters; a subscriber on each node in turn, publishers on all three."""
     subscribers, publishers = [], []
     for number in range(3):
@@ -30,7 +30,7 @@ async def test_a_publish_after_suback_is_delivered_from_every_node(trio: Trio, u
         await client.close()
 
 
-async def test_a_publish_after_unsuback_is_delivered_from_no_node(trio: Trio, unique: str) -> None:
+async def test_a_publish_after_unsuback_is_delivered_from_no_node(trio: Scene, unique: str) -> None:
     """[MQTT-3.10.4-2] [MQTT-3.10.4-3] What was begun before is the only thing that may still come."""
     publishers = []
     for number in range(3):

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
+from cluster.nodes.scene import Scene
 from cluster.nodes.streams import everything, send_all
-from cluster.nodes.trio import Trio
 from mqtt_broker.wire.packets import Properties, ProtocolVersion, Publish, SubscriptionRequest
 
 KEPT = Properties(session_expiry_interval=300)
@@ -17,7 +17,7 @@ V5 = ProtocolVersion.V5
 @pytest.mark.parametrize("persistent", [False, True], ids=["transient", "persistent"])
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_messages_reach_a_session_on_another_node_in_the_order_of_their_publisher(
-    trio: Trio, version: ProtocolVersion, unique: str, qos: int, persistent: bool
+    trio: Scene, version: ProtocolVersion, unique: str, qos: int, persistent: bool
 ) -> None:
     """[MQTT-4.6.0-5]"""
     properties = KEPT if persistent and version is V5 else Properties()
@@ -35,7 +35,7 @@ async def test_messages_reach_a_session_on_another_node_in_the_order_of_their_pu
 @pytest.mark.parametrize("persistent", [False, True], ids=["transient", "persistent"])
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_publishers_here_and_elsewhere_interleave_and_each_keeps_its_order(
-    trio: Trio, unique: str, qos: int, persistent: bool
+    trio: Scene, unique: str, qos: int, persistent: bool
 ) -> None:
     """[MQTT-4.6.0-5] What other nodes append is told later than what this one did, and nothing is skipped."""
     async with (
@@ -64,7 +64,7 @@ async def test_publishers_here_and_elsewhere_interleave_and_each_keeps_its_order
 @pytest.mark.parametrize("qos", [1, 2])
 @pytest.mark.parametrize("persistent", [False, True], ids=["transient", "persistent"])
 async def test_a_publisher_that_moves_between_nodes_keeps_its_order(
-    trio: Trio, unique: str, qos: int, persistent: bool
+    trio: Scene, unique: str, qos: int, persistent: bool
 ) -> None:
     """What it published before is there before what it publishes next, though another node takes it."""
     async with await trio.dial(2) as receiver:
@@ -83,7 +83,7 @@ async def test_a_publisher_that_moves_between_nodes_keeps_its_order(
 
 
 async def test_what_a_publisher_did_not_wait_for_is_not_written_behind_what_it_says_elsewhere(
-    trio: Trio, unique: str
+    trio: Scene, unique: str
 ) -> None:
     """It moves without a word while its messages are on their way into the store: those that arrive are in order."""
     async with await trio.dial(2) as receiver:
@@ -106,7 +106,7 @@ async def test_what_a_publisher_did_not_wait_for_is_not_written_behind_what_it_s
 
 
 async def test_overlapping_subscriptions_get_one_copy_with_all_identifiers_and_the_highest_qos(
-    trio: Trio, unique: str
+    trio: Scene, unique: str
 ) -> None:
     """[MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4]"""
     for properties in (Properties(), KEPT):
@@ -125,7 +125,7 @@ async def test_overlapping_subscriptions_get_one_copy_with_all_identifiers_and_t
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-async def test_no_local_and_retain_as_published_hold_across_nodes(trio: Trio, unique: str, qos: int) -> None:
+async def test_no_local_and_retain_as_published_hold_across_nodes(trio: Scene, unique: str, qos: int) -> None:
     """[MQTT-3.8.3-3] [MQTT-3.3.1-12] [MQTT-3.3.1-13] No local follows the client id, wherever it publishes."""
     for properties in (Properties(), KEPT):
         async with await trio.dial(0) as receiver, await trio.dial(1) as publisher:
@@ -145,7 +145,7 @@ async def test_no_local_and_retain_as_published_hold_across_nodes(trio: Trio, un
             await receiver.expect_silence()
 
 
-async def test_what_no_node_has_a_receiver_for_is_said_so(trio: Trio, unique: str) -> None:
+async def test_what_no_node_has_a_receiver_for_is_said_so(trio: Scene, unique: str) -> None:
     """MQTT 5.0, 3.4.2.1: no matching subscribers, here and elsewhere."""
     async with await trio.dial(0) as receiver, await trio.dial(1) as publisher:
         await publisher.connect(f"{unique}-p")
@@ -157,7 +157,7 @@ async def test_what_no_node_has_a_receiver_for_is_said_so(trio: Trio, unique: st
         assert (await publisher.publish(unique, b"x", qos=1)) == 0x10
 
 
-async def test_a_stream_goes_on_while_receivers_on_other_nodes_come_and_go(trio: Trio, unique: str) -> None:
+async def test_a_stream_goes_on_while_receivers_on_other_nodes_come_and_go(trio: Scene, unique: str) -> None:
     """What the publisher's node remembers of a flow is never older than an acknowledged SUBSCRIBE."""
     async with await trio.dial(0) as publisher, await trio.dial(0) as witness:
         await publisher.connect(f"{unique}-p")

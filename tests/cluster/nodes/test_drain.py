@@ -1,10 +1,7 @@
 """A node that leaves on purpose: its clients hear so one by one, find their sessions elsewhere, and lose nothing."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -29,12 +26,6 @@ from support.waiting import eventually
 KEPT = Properties(session_expiry_interval=300)
 GRACE_S = 15.0  # what a supervisor waits for a process that was told to end
 WAIT_S_MAX = 10.0
-
-
-@pytest.fixture
-def start_scene(tmp_path: Path) -> Iterator[StartScene]:
-    with contextlib.ExitStack() as ends:
-        yield lambda **options: ends.enter_context(Scene(tmp_path, **options))
 
 
 class Traveller:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from cluster.nodes.trio import Trio
+from cluster.nodes.scene import Scene
 from mqtt_broker.wire.packets import Properties, ProtocolVersion
 from mqtt_broker.wire.reasons import ReasonCode
 from support.waiting import eventually
@@ -17,7 +17,7 @@ def kept(seconds: int = 300) -> Properties:
 
 
 @pytest.mark.parametrize("on", [0, 1, 2])
-async def test_a_session_ends_on_every_node_when_its_interval_has_passed(trio: Trio, unique: str, on: int) -> None:
+async def test_a_session_ends_on_every_node_when_its_interval_has_passed(trio: Scene, unique: str, on: int) -> None:
     """[MQTT-3.1.2-23] Its subscription leads nowhere after that, and it is not resumed."""
     async with await trio.dial((on + 1) % 3) as publisher:
         await publisher.connect(f"{unique}-p")
@@ -34,7 +34,7 @@ async def test_a_session_ends_on_every_node_when_its_interval_has_passed(trio: T
             assert not (await client.connect(unique, clean_start=False, properties=kept())).session_present
 
 
-async def test_a_client_that_is_back_in_time_on_another_node_keeps_its_session(trio: Trio, unique: str) -> None:
+async def test_a_client_that_is_back_in_time_on_another_node_keeps_its_session(trio: Scene, unique: str) -> None:
     """The interval begins anew with each end of a connection; a connected session does not expire."""
     for turn in range(4):
         async with await trio.dial(turn % 3) as client:
@@ -45,7 +45,7 @@ async def test_a_client_that_is_back_in_time_on_another_node_keeps_its_session(t
         await asyncio.sleep(0.8)
 
 
-async def test_the_interval_of_the_goodbye_counts(trio: Trio, unique: str) -> None:
+async def test_the_interval_of_the_goodbye_counts(trio: Scene, unique: str) -> None:
     """MQTT 5.0, 3.14.2.2.2: DISCONNECT may shorten it, to nothing."""
     async with await trio.dial(0) as client, await trio.dial(1) as publisher:
         await client.connect(unique, properties=kept())
@@ -59,7 +59,7 @@ async def test_the_interval_of_the_goodbye_counts(trio: Trio, unique: str) -> No
         await eventually(is_over, 2.0)
 
 
-async def test_the_time_a_message_waits_in_a_queue_is_taken_from_its_lifetime(trio: Trio, unique: str) -> None:
+async def test_the_time_a_message_waits_in_a_queue_is_taken_from_its_lifetime(trio: Scene, unique: str) -> None:
     """[MQTT-3.3.2-5] [MQTT-3.3.2-6] Published on one node, received on another."""
     async with await trio.dial(1) as publisher:
         await publisher.connect(f"{unique}-p")
@@ -79,7 +79,7 @@ async def test_the_time_a_message_waits_in_a_queue_is_taken_from_its_lifetime(tr
             await client.expect_silence()
 
 
-async def test_a_retained_message_ends_on_every_node(trio: Trio, unique: str) -> None:
+async def test_a_retained_message_ends_on_every_node(trio: Scene, unique: str) -> None:
     """MQTT 5.0, 3.3.2.3.3"""
     async with await trio.dial(0) as publisher:
         await publisher.connect(f"{unique}-p")
@@ -93,7 +93,7 @@ async def test_a_retained_message_ends_on_every_node(trio: Trio, unique: str) ->
                 await client.expect_silence(0.1)
 
 
-async def test_a_session_whose_interval_becomes_0_keeps_its_order(trio: Trio, unique: str) -> None:
+async def test_a_session_whose_interval_becomes_0_keeps_its_order(trio: Scene, unique: str) -> None:
     """What waits in its queue comes before what is published to it while it is connected for the last time."""
     narrow = Properties(session_expiry_interval=0, receive_maximum=2)
     async with await trio.dial(1) as publisher, await trio.dial(2) as other:

@@ -3,7 +3,7 @@
 import asyncio
 
 from cluster.chaos.node import WORLD
-from cluster.nodes.trio import StartTrio, Trio
+from cluster.nodes.scene import Scene, StartTrio
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.policy import Facts
 from mqtt_broker.store.redis.store import RedisStore
@@ -18,7 +18,7 @@ ACKNOWLEDGED_S_MAX = 60.0
 READS_AT_ONCE = 100
 
 
-async def store_of(trio: Trio) -> RedisStore:
+async def store_of(trio: Scene) -> RedisStore:
     settings = trio.nodes[0].settings.store
     assert isinstance(settings, RedisSettings)
     return await RedisStore.open(settings)
@@ -39,7 +39,7 @@ async def test_a_message_for_thousands_of_offline_sessions_reaches_each_queue_on
     await assert_each_has(trio, [b"from node 0", b"from node 1"])
 
 
-async def publish_beside_pings(trio: Trio, number: int) -> None:
+async def publish_beside_pings(trio: Scene, number: int) -> None:
     """The message goes out through this node, which answers another client all the while."""
     async with await trio.dial(number) as publisher, await trio.dial(number) as other:
         await publisher.connect(f"publisher-{number}")
@@ -58,7 +58,7 @@ async def publish(publisher: Client, payload: bytes) -> None:
     assert (await publisher.expect(PubAck, ACKNOWLEDGED_S_MAX)).packet_id == 1
 
 
-async def assert_each_has(trio: Trio, payloads: list[bytes]) -> None:
+async def assert_each_has(trio: Scene, payloads: list[bytes]) -> None:
     store = await store_of(trio)
     try:
         snapshot = await store.load()

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -41,12 +40,6 @@ AWAY: dict[str, tuple[Callable[[Scene], None], Callable[[Scene], None]]] = {
 def away(request: pytest.FixtureRequest) -> tuple[Callable[[Scene], None], Callable[[Scene], None]]:
     """What takes the store away, and what brings it back."""
     return AWAY[request.param]
-
-
-@pytest.fixture
-def start_scene(tmp_path: Path) -> Iterator[StartScene]:
-    with contextlib.ExitStack() as ends:
-        yield lambda **options: ends.enter_context(Scene(tmp_path, **options))
 
 
 async def acknowledged(client: Client, packet_id: int) -> None:

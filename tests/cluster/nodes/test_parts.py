@@ -7,8 +7,8 @@ from collections import Counter
 import msgspec
 import pytest
 
+from cluster.nodes.scene import KEYS, PASSWORD, Scene, StartTrio
 from cluster.nodes.streams import drain
-from cluster.nodes.trio import KEYS, PASSWORD, StartTrio, Trio
 from mqtt_api.policy import Facts
 from mqtt_broker.session.session import QueueBounds, Subscription
 from mqtt_broker.store.ports import Claim, Claimed, Detach, Subscribe
@@ -22,7 +22,7 @@ SLEEPERS = 4_000  # four times what a node plans in one go: eight parts
 BOUNDS = QueueBounds(messages_max=1_000, bytes_max=1_000_000, overflow="DropOldest")
 
 
-async def put_to_sleep(trio: Trio, count: int, topic_filter: str) -> None:
+async def put_to_sleep(trio: Scene, count: int, topic_filter: str) -> None:
     """So many sessions with a subscription and without a connection, as if each had been here and gone."""
     store = await RedisStore.open(trio.nodes[0].settings.store)  # type: ignore[arg-type]
     membership = await store.join("loader", trio.nodes[0].settings.world)
@@ -65,14 +65,14 @@ async def put_to_sleep(trio: Trio, count: int, topic_filter: str) -> None:
     await asyncio.to_thread(wait_until, lambda: all_know(trio), 20.0, "every node to know them")
 
 
-def all_know(trio: Trio) -> bool:
+def all_know(trio: Scene) -> bool:
     """True if every node has applied the feed to its end."""
     with trio.server.client(password=PASSWORD) as client:
         end = int(client.get(f"{KEYS.data}feed_end"))
     return all(trio.status(number)["cluster"]["position"] >= end for number in range(len(trio.nodes)))
 
 
-def queued(trio: Trio) -> Counter[int]:
+def queued(trio: Scene) -> Counter[int]:
     """How many queues hold how many messages."""
     with trio.server.client(password=PASSWORD) as client:
         keys = list(client.scan_iter(f"{KEYS.data}q:*", count=5_000))
@@ -82,7 +82,7 @@ def queued(trio: Trio) -> Counter[int]:
             return Counter(lengths.execute())
 
 
-async def listeners(trio: Trio, nodes: tuple[int, ...], count: int) -> list[Client]:
+async def listeners(trio: Scene, nodes: tuple[int, ...], count: int) -> list[Client]:
     """Connected subscribers that are not kept, on these nodes in turn."""
     found = []
     for number in range(count):
@@ -160,7 +160,7 @@ async def test_a_publisher_whose_node_is_killed_between_two_parts_sends_again_an
     assert [await drain(client, 0.3) for client in connected] == [[b"once"]] * len(connected)
 
 
-def kill_within_parts(trio: Trio) -> None:
+def kill_within_parts(trio: Scene) -> None:
     """SIGKILL node 0 as soon as a part is written, and not the last one."""
     with trio.server.client(password=PASSWORD) as client:
         incarnation = msgspec.msgpack.decode(client.hget(f"{KEYS.data}s:publisher", "h"))[0]

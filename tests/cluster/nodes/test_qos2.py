@@ -1,13 +1,13 @@
 """QoS 2 of publishers that move between nodes: the message counts once, wherever its handshake goes on."""
 
-from cluster.nodes.trio import Trio
+from cluster.nodes.scene import Scene
 from mqtt_broker.wire.packets import Properties, PubComp, Publish, PubRec, PubRel
 from mqtt_broker.wire.reasons import ReasonCode
 
 KEPT = Properties(session_expiry_interval=300)
 
 
-async def test_a_message_sent_again_on_another_node_is_not_delivered_again(trio: Trio, unique: str) -> None:
+async def test_a_message_sent_again_on_another_node_is_not_delivered_again(trio: Scene, unique: str) -> None:
     """[MQTT-4.3.3-10] With receivers of every kind: on the first node, the second, the third; kept and not."""
     receivers = []
     for number in range(6):
@@ -39,7 +39,7 @@ async def test_a_message_sent_again_on_another_node_is_not_delivered_again(trio:
         await client.close()
 
 
-async def test_a_message_sent_again_before_the_first_answer_counts_once(trio: Trio, unique: str) -> None:
+async def test_a_message_sent_again_before_the_first_answer_counts_once(trio: Scene, unique: str) -> None:
     """The first node's write and the second node's may come in any order: the packet id is one of the session."""
     async with await trio.dial(2) as receiver:
         await receiver.connect(f"{unique}-r")

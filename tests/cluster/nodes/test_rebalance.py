@@ -1,12 +1,8 @@
 """Clients move to a node that came late: paced, by no more than it takes, and not again and again."""
 
 import asyncio
-import contextlib
+import itertools
 import time
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from cluster.nodes.scene import Scene, StartScene, connect
 from mqtt_api.node_settings import RebalanceSettings
@@ -18,16 +14,15 @@ from support.waiting import eventually
 KEPT = Properties(session_expiry_interval=300)
 COUNT = 60
 PER_S = 10
-
-
-@pytest.fixture
-def start_scene(tmp_path: Path) -> Iterator[StartScene]:
-    with contextlib.ExitStack() as ends:
-        yield lambda **options: ends.enter_context(Scene(tmp_path, **options))
+RAMP_COUNT = 300
+RAMP_STEPS = 20
+RAMP_S = 9.0  # the first looks of all nodes fall into it
 
 
 class Crowd:
     """Clients that connect again when they are sent away: where, `choose` says for each number of times."""
+
+    _numbers = itertools.count()
 
     def __init__(self, scene: Scene, choose: list[int]) -> None:
         self._scene = scene
@@ -37,7 +32,7 @@ class Crowd:
 
     async def start(self, count: int) -> None:
         connected = [asyncio.Event() for _ in range(count)]
-        self._tasks = [asyncio.create_task(self._live(number, event)) for number, event in enumerate(connected)]
+        self._tasks += [asyncio.create_task(self._live(next(self._numbers), event)) for event in connected]
         for event in connected:
             await event.wait()
 
@@ -80,6 +75,23 @@ async def test_clients_move_to_a_node_that_came_late_once_and_paced(start_scene:
         assert took_s >= COUNT / 2 / PER_S - 1.5
     finally:
         await crowd.end()
+
+
+async def test_nobody_is_moved_while_clients_come_to_all_nodes_alike(start_scene: StartScene) -> None:
+    """What the others told is older than what a node knows of itself: each would believe that it has too many."""
+    rebalance = RebalanceSettings(connections_per_s=50, tolerance_percent=20)
+    scene = start_scene(nodes=3, node={"rebalance": rebalance}).start()
+    crowds = [Crowd(scene, [number]) for number in range(3)]
+    try:
+        for _ in range(RAMP_STEPS):
+            await asyncio.gather(*(crowd.start(RAMP_COUNT // RAMP_STEPS // 3) for crowd in crowds))
+            await asyncio.sleep(RAMP_S / RAMP_STEPS)
+        await asyncio.sleep(20.0)  # two looks later, at least
+        assert [len(crowd.sent_away) for crowd in crowds] == [0, 0, 0]
+        assert connections(scene, 0, 1, 2) == [RAMP_COUNT // 3] * 3
+    finally:
+        for crowd in crowds:
+            await crowd.end()
 
 
 async def test_clients_that_come_back_to_the_same_node_are_left_alone_more_and_more(start_scene: StartScene) -> None:

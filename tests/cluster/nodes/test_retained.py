@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from cluster.nodes.scene import Scene
 from cluster.nodes.streams import drain
-from cluster.nodes.trio import Trio
 from mqtt_broker.wire.packets import (
     Properties,
     ProtocolVersion,
@@ -21,7 +21,7 @@ NOT_KEPT = Properties()
 
 
 async def test_set_replaced_and_cleared_is_seen_by_every_node(
-    trio: Trio, version: ProtocolVersion, unique: str
+    trio: Scene, version: ProtocolVersion, unique: str
 ) -> None:
     """[MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7] After PUBACK, a subscriber on any node gets what is kept now."""
     async with await trio.dial(0, version) as publisher:
@@ -39,7 +39,7 @@ async def test_set_replaced_and_cleared_is_seen_by_every_node(
                         await subscriber.expect_silence(0.2)
 
 
-async def test_nodes_in_turn_set_and_clear_one_topic(trio: Trio, unique: str) -> None:
+async def test_nodes_in_turn_set_and_clear_one_topic(trio: Scene, unique: str) -> None:
     """Whoever comes last counts, on every node, whichever node it came from."""
     publishers = [await trio.dial(number) for number in range(3)]
     for number, publisher in enumerate(publishers):
@@ -60,7 +60,7 @@ async def test_nodes_in_turn_set_and_clear_one_topic(trio: Trio, unique: str) ->
 
 @pytest.mark.parametrize(("handling", "first", "again"), [(0, True, True), (1, True, False), (2, False, False)])
 async def test_retain_handling_knows_subscriptions_made_on_another_node(
-    trio: Trio, unique: str, handling: int, first: bool, again: bool
+    trio: Scene, unique: str, handling: int, first: bool, again: bool
 ) -> None:
     """[MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] The same session, subscribed on one node and again on another."""
     async with await trio.dial(2) as publisher:
@@ -76,7 +76,7 @@ async def test_retain_handling_knows_subscriptions_made_on_another_node(
 @pytest.mark.parametrize("qos", [0, 1])
 @pytest.mark.parametrize("properties", [KEPT, NOT_KEPT], ids=["persistent", "transient"])
 async def test_a_value_that_changes_during_subscribe_is_neither_missed_nor_followed_by_an_older_one(
-    trio: Trio, unique: str, properties: Properties, qos: int
+    trio: Scene, unique: str, properties: Properties, qos: int
 ) -> None:
     """Values grow. Whatever a subscriber is told, it never goes back, and ends with the last one."""
     values = [0, 0]
@@ -113,7 +113,7 @@ async def test_a_value_that_changes_during_subscribe_is_neither_missed_nor_follo
 
 @pytest.mark.parametrize("properties", [KEPT, NOT_KEPT], ids=["persistent", "transient"])
 async def test_a_topic_that_appears_during_subscribe_is_told_once(
-    trio: Trio, unique: str, properties: Properties
+    trio: Scene, unique: str, properties: Properties
 ) -> None:
     """The first value of a topic and a SUBSCRIBE elsewhere at one moment: it comes live or as retained, not neither."""
     async with await trio.dial(1) as publisher, await trio.dial(0) as subscriber:
@@ -135,7 +135,7 @@ async def test_a_topic_that_appears_during_subscribe_is_told_once(
 
 @pytest.mark.parametrize("properties", [KEPT, NOT_KEPT], ids=["persistent", "transient"])
 async def test_a_topic_that_is_cleared_during_subscribe_is_not_heard_of_after_that(
-    trio: Trio, unique: str, properties: Properties
+    trio: Scene, unique: str, properties: Properties
 ) -> None:
     """Either its value and then, live, that it is empty; or nothing of its value at all."""
     async with await trio.dial(1) as publisher, await trio.dial(0) as subscriber:

@@ -5,8 +5,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from cluster.nodes.scene import Scene, StartTrio
 from cluster.nodes.streams import drain
-from cluster.nodes.trio import StartTrio, Trio
 from mqtt_api.policy import Activity, Policy, Rule
 from mqtt_broker.wire.packets import Properties, SubscriptionRequest, Will
 from mqtt_broker.wire.reasons import ReasonCode
@@ -24,7 +24,7 @@ def with_rules(revision: int, *viewer: Rule, suspended: bool = False, **more: An
     return replace(made, principals={**made.principals, "viewer": viewer_})
 
 
-async def log_in(trio: Trio, number: int, user: str, name: str = "", **options: Any) -> Client:
+async def log_in(trio: Scene, number: int, user: str, name: str = "", **options: Any) -> Client:
     client = await trio.dial(number)
     options = {"properties": KEPT, **options}
     answer = await client.connect(f"{user}-{name or number}", username=user, password=PASSWORD.encode(), **options)

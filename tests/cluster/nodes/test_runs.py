@@ -7,8 +7,8 @@ from unittest import mock
 import pytest
 
 from cluster.nodes.inside import Inside, InsideNode
+from cluster.nodes.scene import Scene
 from cluster.nodes.streams import WINDOW, everything
-from cluster.nodes.trio import Trio
 from mqtt_broker.node.peers.runs import ReceivedRuns
 from mqtt_broker.store.cluster import ForwardedRun
 from mqtt_broker.wire.codec import encode
@@ -46,7 +46,7 @@ async def stream(client: Client, topic: str, count: int, qos: int) -> list[bytes
 
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_a_stream_reaches_receivers_on_every_node_whole_and_in_order(
-    trio: Trio, version: ProtocolVersion, unique: str, qos: int
+    trio: Scene, version: ProtocolVersion, unique: str, qos: int
 ) -> None:
     """[MQTT-4.6.0-5] Sessions that end with their connection, and one that does not, at each node."""
     async with await trio.dial(0, version) as publisher:
@@ -64,7 +64,7 @@ async def test_a_stream_reaches_receivers_on_every_node_whole_and_in_order(
             assert each == sent
 
 
-async def test_two_streams_to_one_receiver_each_keep_their_order(trio: Trio, unique: str) -> None:
+async def test_two_streams_to_one_receiver_each_keep_their_order(trio: Scene, unique: str) -> None:
     """[MQTT-4.6.0-6] One publisher beside the receiver, one at another node, one topic."""
     async with await trio.dial(0) as receiver, await trio.dial(0) as near, await trio.dial(1) as far:
         await receiver.connect(f"{unique}-r")

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from cluster.nodes.scene import Scene, StartTrio
 from cluster.nodes.streams import drain, send_all
-from cluster.nodes.trio import StartTrio, Trio
 from mqtt_broker.wire.packets import Properties, ProtocolVersion, PubComp, Publish, PubRec, PubRel
 from mqtt_broker.wire.reasons import ReasonCode
 from support.client import Client
@@ -18,7 +18,7 @@ V5 = ProtocolVersion.V5
 
 
 async def members(
-    ends: AsyncExitStack, trio: Trio, unique: str, places: Sequence[tuple[int, Properties]], qos: int
+    ends: AsyncExitStack, trio: Scene, unique: str, places: Sequence[tuple[int, Properties]], qos: int
 ) -> list[Client]:
     """A member of $share/g/<unique>/# for each (node, properties)."""
     found = []
@@ -32,7 +32,7 @@ async def members(
 
 @pytest.mark.parametrize("kinds", ["transient", "persistent", "mixed"])
 @pytest.mark.parametrize("qos", [0, 1, 2])
-async def test_each_message_goes_to_one_member_wherever_it_is(trio: Trio, unique: str, qos: int, kinds: str) -> None:
+async def test_each_message_goes_to_one_member_wherever_it_is(trio: Scene, unique: str, qos: int, kinds: str) -> None:
     """MQTT 5.0, 4.8.2. Two members on one node, one on each of the others; publishers on all."""
     chosen = {"transient": [NOT_KEPT] * 4, "persistent": [KEPT] * 4, "mixed": [NOT_KEPT, KEPT, NOT_KEPT, KEPT]}[kinds]
     async with AsyncExitStack() as ends:
@@ -52,7 +52,7 @@ async def test_each_message_goes_to_one_member_wherever_it_is(trio: Trio, unique
 
 @pytest.mark.parametrize("publisher_on", [0, 1, 2])
 @pytest.mark.parametrize("paced", [True, False], ids=["one-by-one", "burst"])
-async def test_members_on_all_nodes_get_about_as_much(trio: Trio, unique: str, publisher_on: int, paced: bool) -> None:
+async def test_members_on_all_nodes_get_about_as_much(trio: Scene, unique: str, publisher_on: int, paced: bool) -> None:
     """Three members on three nodes: none gets less than half of its share, wherever the publisher is."""
     async with AsyncExitStack() as ends:
         group = await members(ends, trio, unique, [(0, KEPT), (1, KEPT), (2, NOT_KEPT)], 1)
@@ -70,7 +70,7 @@ async def test_members_on_all_nodes_get_about_as_much(trio: Trio, unique: str, p
         assert min(shares) >= count / 6, shares
 
 
-async def test_a_member_that_cannot_take_more_holds_nothing_back_from_the_others(trio: Trio, unique: str) -> None:
+async def test_a_member_that_cannot_take_more_holds_nothing_back_from_the_others(trio: Scene, unique: str) -> None:
     """Its window is full and stays so: whatever it has not taken is served by another node, in time."""
     narrow = Properties(session_expiry_interval=300, receive_maximum=1)
     async with AsyncExitStack() as ends:
@@ -85,7 +85,7 @@ async def test_a_member_that_cannot_take_more_holds_nothing_back_from_the_others
 
 @pytest.mark.parametrize("back_on", [0, 1, 2])
 @pytest.mark.parametrize("qos", [1, 2])
-async def test_a_backlog_is_kept_while_all_are_away(trio: Trio, unique: str, qos: int, back_on: int) -> None:
+async def test_a_backlog_is_kept_while_all_are_away(trio: Scene, unique: str, qos: int, back_on: int) -> None:
     """Persistent members only: their group keeps what comes, and gives it to whoever is back, on any node."""
     async with AsyncExitStack() as ends:
         for client in await members(ends, trio, unique, [(0, KEPT), (1, KEPT)], qos):
@@ -101,7 +101,7 @@ async def test_a_backlog_is_kept_while_all_are_away(trio: Trio, unique: str, qos
         await back.expect_silence()
 
 
-async def test_a_group_ends_with_its_last_subscription(trio: Trio, unique: str) -> None:
+async def test_a_group_ends_with_its_last_subscription(trio: Scene, unique: str) -> None:
     """What waited for it goes with it; who subscribes after that starts anew."""
     async with AsyncExitStack() as ends:
         one, two = await members(ends, trio, unique, [(0, KEPT), (1, KEPT)], 1)
@@ -121,7 +121,7 @@ async def test_a_group_ends_with_its_last_subscription(trio: Trio, unique: str) 
 
 @pytest.mark.parametrize("properties", [KEPT, NOT_KEPT], ids=["persistent", "transient"])
 async def test_what_a_member_that_left_did_not_acknowledge_goes_to_another_node(
-    trio: Trio, unique: str, properties: Properties
+    trio: Scene, unique: str, properties: Properties
 ) -> None:
     """[MQTT-4.8.2-5] As new to the other: without DUP."""
     async with AsyncExitStack() as ends:

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from cluster.nodes.trio import StartTrio
+from cluster.nodes.scene import StartTrio
 from mqtt_api.node_settings import MQTTSettings
 from mqtt_broker.wire.packets import Publish
 from support.client import Client

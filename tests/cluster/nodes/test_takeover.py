@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 from msgspec.structs import replace
 
-from cluster.nodes.trio import StartTrio, Trio
+from cluster.nodes.scene import Scene, StartTrio
 from mqtt_broker.wire.packets import (
     Properties,
     ProtocolVersion,
@@ -35,7 +35,7 @@ async def rest_of(client: Client) -> bytes:
 
 
 async def test_the_connection_before_gets_its_disconnect_and_nothing_after_it(
-    trio: Trio, version: ProtocolVersion, unique: str
+    trio: Scene, version: ProtocolVersion, unique: str
 ) -> None:
     """[MQTT-3.1.4-3] A publish that follows the second CONNACK is not seen by the first connection."""
     v5 = version is V5
@@ -52,7 +52,7 @@ async def test_the_connection_before_gets_its_disconnect_and_nothing_after_it(
         assert await rest_of(first) == (b"\xe0\x01\x8e" if v5 else b"")
 
 
-async def test_what_was_not_acknowledged_goes_out_again_with_its_id_and_dup(trio: Trio, unique: str) -> None:
+async def test_what_was_not_acknowledged_goes_out_again_with_its_id_and_dup(trio: Scene, unique: str) -> None:
     """[MQTT-4.4.0-1] [MQTT-3.3.1-1]"""
     async with await trio.dial(0) as first, await trio.dial(2) as publisher:
         await first.connect(unique, properties=KEPT)
@@ -75,7 +75,7 @@ async def test_what_was_not_acknowledged_goes_out_again_with_its_id_and_dup(trio
             await second.expect_silence()
 
 
-async def test_a_qos_2_message_that_was_received_is_only_released_on_the_next_node(trio: Trio, unique: str) -> None:
+async def test_a_qos_2_message_that_was_received_is_only_released_on_the_next_node(trio: Scene, unique: str) -> None:
     """[MQTT-4.3.3-6] PUBREC was stored: PUBLISH never goes out again, PUBREL does."""
     async with await trio.dial(0) as first, await trio.dial(2) as publisher:
         await first.connect(unique, properties=KEPT)
@@ -95,7 +95,7 @@ async def test_a_qos_2_message_that_was_received_is_only_released_on_the_next_no
             await second.expect_silence()
 
 
-async def test_clean_start_elsewhere_ends_the_session(trio: Trio, unique: str) -> None:
+async def test_clean_start_elsewhere_ends_the_session(trio: Scene, unique: str) -> None:
     """[MQTT-3.1.2-4] Neither its subscriptions nor its queue are left, on any node."""
     async with await trio.dial(0) as first, await trio.dial(2) as publisher:
         await first.connect(unique, properties=KEPT)
@@ -109,7 +109,7 @@ async def test_clean_start_elsewhere_ends_the_session(trio: Trio, unique: str) -
 
 
 async def test_a_session_that_ends_with_its_connection_is_not_taken_over(
-    trio: Trio, version: ProtocolVersion, unique: str
+    trio: Scene, version: ProtocolVersion, unique: str
 ) -> None:
     """MQTT 5.0, 3.1.2.11.2: expiry 0 ends the session with its old connection."""
     async with await trio.dial(0, version) as first, await trio.dial(1) as second, await trio.dial(2) as publisher:
@@ -122,7 +122,7 @@ async def test_a_session_that_ends_with_its_connection_is_not_taken_over(
             await first.ping()
 
 
-async def test_messages_that_waited_for_one_node_come_on_the_other(trio: Trio, unique: str) -> None:
+async def test_messages_that_waited_for_one_node_come_on_the_other(trio: Scene, unique: str) -> None:
     """Queued while nobody was connected, while connected elsewhere and slow, and while moving: each once, in order."""
     slow = Properties(session_expiry_interval=300, receive_maximum=3)
     async with await trio.dial(2) as publisher:
@@ -164,7 +164,7 @@ async def test_messages_that_waited_for_one_node_come_on_the_other(trio: Trio, u
         assert received == list(range(count))
 
 
-async def test_a_storm_of_one_id_on_three_nodes_ends_with_one_owner(trio: Trio, unique: str) -> None:
+async def test_a_storm_of_one_id_on_three_nodes_ends_with_one_owner(trio: Scene, unique: str) -> None:
     """[MQTT-3.1.4-3] Whoever was sent away knows it; the one left has the session, and serves."""
 
     async def come(number: int) -> Client:

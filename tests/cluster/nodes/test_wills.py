@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
+from cluster.nodes.scene import Scene, StartTrio
 from cluster.nodes.streams import drain
-from cluster.nodes.trio import StartTrio, Trio
 from mqtt_broker.wire.packets import Properties, ProtocolVersion, Will
 from mqtt_broker.wire.reasons import ReasonCode
 from support.client import Client
@@ -24,7 +24,7 @@ def kept(seconds: int = 300) -> Properties:
     return Properties(session_expiry_interval=seconds)
 
 
-async def watcher(trio: Trio, unique: str, number: int) -> Client:
+async def watcher(trio: Scene, unique: str, number: int) -> Client:
     client = await trio.dial(number)
     await client.connect(f"{unique}-w{number}")
     await client.subscribe(f"{unique}/#", qos=2)
@@ -32,7 +32,7 @@ async def watcher(trio: Trio, unique: str, number: int) -> Client:
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
-async def test_a_will_without_delay_reaches_every_node_once(trio: Trio, unique: str, qos: int) -> None:
+async def test_a_will_without_delay_reaches_every_node_once(trio: Scene, unique: str, qos: int) -> None:
     """[MQTT-3.1.2-8]"""
     watchers = [await watcher(trio, unique, number) for number in range(3)]
     async with await trio.dial(0) as client:
@@ -45,7 +45,7 @@ async def test_a_will_without_delay_reaches_every_node_once(trio: Trio, unique: 
 
 
 @pytest.mark.parametrize("on", [0, 1, 2])
-async def test_a_delayed_will_fires_once_when_it_is_due(trio: Trio, unique: str, on: int) -> None:
+async def test_a_delayed_will_fires_once_when_it_is_due(trio: Scene, unique: str, on: int) -> None:
     """[MQTT-3.1.3-9] Whichever node the client was connected to."""
     loop = asyncio.get_running_loop()
     async with await watcher(trio, unique, (on + 1) % 3) as other, await trio.dial(on) as client:
@@ -57,7 +57,7 @@ async def test_a_delayed_will_fires_once_when_it_is_due(trio: Trio, unique: str,
         await other.expect_silence(1.5)
 
 
-async def test_a_client_that_is_back_on_another_node_has_no_will_published(trio: Trio, unique: str) -> None:
+async def test_a_client_that_is_back_on_another_node_has_no_will_published(trio: Scene, unique: str) -> None:
     """[MQTT-3.1.3-9]"""
     async with await watcher(trio, unique, 2) as other:
         async with await trio.dial(0) as client:
@@ -68,7 +68,7 @@ async def test_a_client_that_is_back_on_another_node_has_no_will_published(trio:
             await other.expect_silence(4.0)
 
 
-async def test_the_end_of_the_session_ends_the_delay(trio: Trio, unique: str) -> None:
+async def test_the_end_of_the_session_ends_the_delay(trio: Scene, unique: str) -> None:
     """[MQTT-3.1.2-8] MQTT 5.0, 3.1.3.2.2: whichever comes first."""
     loop = asyncio.get_running_loop()
     async with await watcher(trio, unique, 2) as other, await trio.dial(0) as client:
@@ -80,7 +80,7 @@ async def test_the_end_of_the_session_ends_the_delay(trio: Trio, unique: str) ->
         await other.expect_silence(1.0)
 
 
-async def test_a_clean_start_elsewhere_ends_the_session_and_its_will_is_owed(trio: Trio, unique: str) -> None:
+async def test_a_clean_start_elsewhere_ends_the_session_and_its_will_is_owed(trio: Scene, unique: str) -> None:
     """MQTT 5.0, 3.1.4: the old session ends now."""
     async with await watcher(trio, unique, 2) as other:
         async with await trio.dial(0) as client:
@@ -93,7 +93,7 @@ async def test_a_clean_start_elsewhere_ends_the_session_and_its_will_is_owed(tri
 
 
 async def test_a_takeover_from_another_node_publishes_a_will_without_delay_once(
-    trio: Trio, version: ProtocolVersion, unique: str
+    trio: Scene, version: ProtocolVersion, unique: str
 ) -> None:
     """[MQTT-3.1.4-3] The old connection is closed by the server, and its will was not delayed."""
     properties = kept() if version is ProtocolVersion.V5 else Properties()
@@ -108,7 +108,7 @@ async def test_a_takeover_from_another_node_publishes_a_will_without_delay_once(
         await other.expect_silence(1.0)
 
 
-async def test_a_takeover_from_another_node_publishes_no_delayed_will(trio: Trio, unique: str) -> None:
+async def test_a_takeover_from_another_node_publishes_no_delayed_will(trio: Scene, unique: str) -> None:
     """[MQTT-3.1.3-9] The client is back before the delay has passed."""
     async with (
         await watcher(trio, unique, 2) as other,
@@ -120,7 +120,7 @@ async def test_a_takeover_from_another_node_publishes_no_delayed_will(trio: Trio
         await other.expect_silence(3.0)
 
 
-async def test_a_goodbye_removes_the_will_for_every_node(trio: Trio, unique: str) -> None:
+async def test_a_goodbye_removes_the_will_for_every_node(trio: Scene, unique: str) -> None:
     """[MQTT-3.14.4-3]"""
     async with await watcher(trio, unique, 2) as other, await trio.dial(0) as client:
         await client.connect(unique, will=will_of(f"{unique}/will", delay_s=1), properties=kept())

@@ -1,23 +1,12 @@
 """The store's identity and age: one that is not what the nodes knew is refused, and never served as "no sessions"."""
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from cluster.nodes.scene import KEYS, Scene, StartScene, rest_of
 from mqtt_broker.wire.packets import Properties
 from mqtt_broker.wire.reasons import ReasonCode
 
 KEPT = Properties(session_expiry_interval=300)
-
-
-@pytest.fixture
-def start_scene(tmp_path: Path) -> Iterator[StartScene]:
-    with contextlib.ExitStack() as ends:
-        yield lambda **options: ends.enter_context(Scene(tmp_path, **options))
 
 
 async def why_it_ended(scene: Scene, number: int) -> str:

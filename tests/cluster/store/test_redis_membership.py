@@ -89,6 +89,23 @@ async def test_a_store_without_a_world_or_with_another_is_refused(server: RedisS
     await store.close()
 
 
+async def test_a_store_that_another_release_has_laid_out_is_refused_and_left_as_it_is(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    """Nothing of it could be read, and what is written beside it would damage it."""
+    node = await nodes.join("a")
+    form = f"{{{nodes.settings.key_prefix}}}:d:form"
+    assert server.execute("GET", form) == b"1"
+    server.execute("SET", form, "9")
+    store = await RedisStore.open(nodes.settings)
+    with pytest.raises(StoreMismatch, match="laid out in form 9, and this release reads form 1"):
+        await store.join("a", WORLD)
+    await store.close()
+    await node.enter()
+    server.execute("SET", form, "1")
+    await nodes.join("a")
+
+
 async def test_joining_again_fences_the_earlier_holder_of_the_name(nodes: Nodes) -> None:
     first = await nodes.join("a")
     await first.enter()

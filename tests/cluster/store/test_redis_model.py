@@ -116,14 +116,15 @@ class Side:
     def target(self, client: str, *how: Any) -> Target:
         name = self.name(client)
         assert name is not None
-        marks_epoch = self.records[client].epoch if how[3] and client in self.records else 0
+        epoch = self.records[client].epoch if client in self.records else 0
         return Target(
             client_id=client,
             incarnation=name[1],
             qos=how[0],
             retain=how[1],
             identifiers=how[2],
-            marks_epoch=marks_epoch,
+            epoch=epoch,
+            raises_mark=how[3] and epoch > 0,
         )
 
     def marker(self, client: str, packet_id: int) -> Marker:

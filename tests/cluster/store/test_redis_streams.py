@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
@@ -21,6 +21,7 @@ from mqtt_broker.store.cluster import (
     Evicted,
     FeedLost,
     Forwarded,
+    InboxLevel,
     News,
     PolicyWritten,
     Positions,
@@ -312,6 +313,33 @@ async def test_what_was_read_makes_room_and_what_finds_none_is_counted(
     assert server.execute("XLEN", f"{keys.data}inbox:b:{b.token}") == 0
     await a.post(big, big)
     assert len((await b.news()).inbox[0].deliveries) == 2
+
+
+async def test_whoever_finds_an_inbox_more_than_half_full_is_told_so_and_may_ask_how_full_it_is(
+    a: Node, b: Node
+) -> None:
+    crowded: list[Sequence[str]] = []
+    a.store.tell_crowded(crowded.append)
+    forward = Forward(node="b", token=b.token, targets=(Target(client_id="c", incarnation=5, qos=1),))
+    accept = Accept(message=message(b"x" * 3_000), forwards=(forward,))
+    assert await a.do(accept) == Accepted()
+    assert crowded == []
+    assert await a.do(accept) == Accepted()
+    assert crowded == [["b"]]
+    await a.post(posted(b, b"x" * 3_000))  # which finds no room
+    assert crowded == [["b"], ["b"]]
+    level = await a.store.inbox_level("b")
+    assert 6_000 < level.waiting < INBOX_BYTES
+    assert level.taken == 0
+    await b.news()
+    await b.news(wait_s=0.01)  # says that it was taken care of
+    assert await a.store.inbox_level("b") == InboxLevel(0, level.waiting)
+    await a.post(posted(b))
+    assert crowded == [["b"], ["b"]]
+
+
+async def test_nobodys_inbox_is_empty(a: Node) -> None:
+    assert await a.store.inbox_level("nobody") == InboxLevel(0, 0)
 
 
 async def test_many_bytes_are_posted_in_several_calls(a: Node, b: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,6 +204,21 @@ def test_the_operators_user_writes_world_policy_and_announcements_and_reads_the_
         client.hget(f"{keys.data}node:a", "token")
 
 
+def test_the_operators_user_finds_and_removes_what_nodes_wrote(settings: RedisSettings, server: RedisServer) -> None:
+    """For the end of a broker; to write it is refused below."""
+    keys = StoreKeys(settings.key_prefix)
+    mine = [f"{keys.data}s:client", f"{keys.data}node:a", keys.leases]
+    for key in mine:
+        server.execute("HSET", key, "a", "x")
+    server.execute("SET", "anything", "theirs")
+    with server.client(OPERATOR, PASSWORD) as client:
+        assert set(mine) <= {key.decode() for key in client.scan_iter(f"{keys.tag}*")}
+        assert client.unlink(*mine) == len(mine)
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.unlink("anything")
+    server.execute("DEL", "anything")
+
+
 def test_all_else_is_refused_to_the_operator(settings: RedisSettings, server: RedisServer) -> None:
     keys = StoreKeys(settings.key_prefix)
     commands: list[tuple[str | int, ...]] = [

@@ -4,21 +4,16 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 from cryptography import x509
 
 from cluster.chaos.link import Door
-from support.fleet import Fleet
 from support.kube import loaded
 from support.kube.loaded import NEXT_TAG
 from support.kube.plant import CA, PLAIN, SECURE, Plant
+from support.kube.traffic import FewestReady, do, images, is_ready, traffic
 
-SESSIONS = 500
-MESSAGES_PER_S = 60.0
-BEFORE, AFTER = 100, 100  # messages that are acknowledged around what is done
 OPEN_TLS = 8884
 STEP_S_MAX = 300.0
 CALM_S = 12.0  # nodes look this often whether one of them has too many connections, and send some away
@@ -50,34 +45,14 @@ def _three_nodes_again(running: Plant) -> None:
     running.wait_ready(3)
 
 
-@asynccontextmanager
-async def _traffic(plant: Plant, prefix: str, door: Door | None = None, will_delay_s: int = 0) -> AsyncIterator[Fleet]:
-    """Around what is done: traffic flows before and after it, and nothing of it was lost."""
-    doors = {"service": door or Door(PLAIN, plant.address())}
-    async with Fleet(doors, prefix, sessions=SESSIONS, per_s=MESSAGES_PER_S, will_delay_s=will_delay_s) as fleet:
-        await fleet.acknowledged(BEFORE)
-        started = time.monotonic()
-        yield fleet
-        took_s = time.monotonic() - started
-        await fleet.acknowledged(AFTER)
-        report = await fleet.rest()
-        print(f"{prefix}: {took_s:.1f} s; {report}")
-        report.assert_nothing_lost()
-
-
-async def _do(act: Callable[..., object], *arguments: object) -> None:
-    """Something that blocks, while clients go on."""
-    await asyncio.to_thread(act, *arguments)
-
-
 async def test_a_rotated_certificate_is_served_by_every_node_and_no_connection_is_dropped(running: Plant) -> None:
     before, restarts = _serials(running), running.restarts()
     door = Door(OPEN_TLS, running.address(), _trust(running), f"{running.name}.{running.namespace}.svc")
-    async with _traffic(running, "rotation", door) as fleet:
+    async with traffic(running, "rotation", door) as fleet:
         moved = await fleet.calm(CALM_S)
-        await _do(_renew, running, f"{running.name}-open-tls")
-        await _do(running.wait, lambda: _serials(running).isdisjoint(before), STEP_S_MAX, "all nodes serve another one")
-        await _do(running.wait, lambda: _served(running, "open"), STEP_S_MAX, "the status says so")
+        await do(_renew, running, f"{running.name}-open-tls")
+        await do(running.wait, lambda: _serials(running).isdisjoint(before), STEP_S_MAX, "all nodes serve another one")
+        await do(running.wait, lambda: _served(running, "open"), STEP_S_MAX, "the status says so")
         await asyncio.sleep(CALM_S)
         assert fleet.dropped == moved
     assert running.restarts() == restarts
@@ -87,62 +62,37 @@ async def test_a_rotated_certificate_is_served_by_every_node_and_no_connection_i
 async def test_a_new_image_is_rolled_out_node_by_node_and_back(running: Plant) -> None:
     first = running.get("statefulset", running.name)["spec"]["template"]["spec"]["containers"][0]["image"]
     repository, tag = NEXT_TAG.rsplit(":", 1)
-    fewest = _FewestReady(running)
-    async with _traffic(running, "rollout"):
+    fewest = FewestReady(running)
+    async with traffic(running, "rollout"):
         with fewest:
-            await _do(running.patch, {"image": {"repository": repository, "tag": tag}})
-            await _do(running.wait, lambda: _images(running) == [NEXT_TAG] * 3, STEP_S_MAX, "all nodes have the image")
-            await _do(running.wait_ready, 3)
+            await do(running.patch, {"image": {"repository": repository, "tag": tag}})
+            await do(running.wait, lambda: images(running) == [NEXT_TAG] * 3, STEP_S_MAX, "all nodes have the image")
+            await do(running.wait_ready, 3)
     assert fewest.ready >= 2
-    async with _traffic(running, "rollback"):
-        await _do(running.patch, {"image": None})
-        await _do(running.wait, lambda: _images(running) == [first] * 3, STEP_S_MAX, "all nodes have the first image")
-        await _do(running.wait_ready, 3)
+    async with traffic(running, "rollback"):
+        await do(running.patch, {"image": None})
+        await do(running.wait, lambda: images(running) == [first] * 3, STEP_S_MAX, "all nodes have the first image")
+        await do(running.wait_ready, 3)
 
 
 async def test_nodes_are_added_and_taken_away(running: Plant) -> None:
-    async with _traffic(running, "scale"):
+    async with traffic(running, "scale"):
         for replicas in (5, 2):
-            await _do(running.patch, {"replicas": replicas})
-            await _do(running.wait_ready, replicas, STEP_S_MAX)
+            await do(running.patch, {"replicas": replicas})
+            await do(running.wait_ready, replicas, STEP_S_MAX)
 
 
 async def test_a_node_is_killed(running: Plant) -> None:
-    async with _traffic(running, "kill", will_delay_s=WILL_DELAY_S):
-        await _do(_kill, running, "broker", f"{running.name}-1")
-        await _do(running.wait_ready, 3)
+    async with traffic(running, "kill", will_delay_s=WILL_DELAY_S):
+        await do(_kill, running, "broker", f"{running.name}-1")
+        await do(running.wait_ready, 3)
 
 
 async def test_the_store_is_killed(running: Plant) -> None:
     (name,) = running.pods("store")
-    async with _traffic(running, "store", will_delay_s=WILL_DELAY_S):
-        await _do(_kill, running, "store", name)
-        await _do(running.wait_ready, 3)
-
-
-class _FewestReady:
-    """Looks again and again how many nodes are ready while something goes on. `ready`: the fewest that were."""
-
-    def __init__(self, plant: Plant) -> None:
-        self.ready = len(plant.pods())
-        self._plant = plant
-
-    def __enter__(self) -> None:
-        self._task = asyncio.create_task(self._look())
-
-    def __exit__(self, *error: object) -> None:
-        self._task.cancel()
-
-    async def _look(self) -> None:
-        while True:
-            pods = await asyncio.to_thread(self._plant.pods)
-            self.ready = min(self.ready, sum(_is_ready(pod) for pod in pods.values()))
-            await asyncio.sleep(0.5)
-
-
-def _is_ready(pod: dict[str, object]) -> bool:
-    conditions = pod["status"].get("conditions", [])  # type: ignore[attr-defined]
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    async with traffic(running, "store", will_delay_s=WILL_DELAY_S):
+        await do(_kill, running, "store", name)
+        await do(running.wait_ready, 3)
 
 
 def _kill(plant: Plant, component: str, name: str) -> None:
@@ -152,14 +102,9 @@ def _kill(plant: Plant, component: str, name: str) -> None:
 
     def is_back() -> bool:
         pod = plant.pods(component).get(name)
-        return pod is not None and pod["metadata"]["uid"] != uid and _is_ready(pod)
+        return pod is not None and pod["metadata"]["uid"] != uid and is_ready(pod)
 
     plant.wait(is_back, STEP_S_MAX, f"{name} is back")
-
-
-def _images(plant: Plant) -> list[str]:
-    """Of the containers that run and are ready."""
-    return [pod["spec"]["containers"][0]["image"] for pod in plant.pods().values() if _is_ready(pod)]
 
 
 def _renew(plant: Plant, certificate: str) -> None:

@@ -12,6 +12,8 @@ from mqtt_operator.kube.events import EventSource
 from mqtt_operator.kube.session import Session
 from support.broker_rig import BrokerRig
 from support.kube.place import Place
+from support.policy_api_rig import PolicyApiRig
+from support.resource_examples import BROKER
 
 
 @pytest_asyncio.fixture
@@ -34,3 +36,11 @@ async def kube(cluster: Place) -> AsyncIterator[ApiKube]:
 @pytest_asyncio.fixture
 async def rig(kube: ApiKube, namespace: str, tmp_path: Path) -> BrokerRig:
     return BrokerRig(kube, namespace, tmp_path)
+
+
+@pytest_asyncio.fixture
+async def policy_rig(kube: ApiKube, namespace: str) -> AsyncIterator[PolicyApiRig]:
+    rig = PolicyApiRig(kube, namespace)
+    await rig.declare(BROKER, "plant", spec__listeners=[{"name": "mqtt", "port": 1883, "allowPlaintext": True}])
+    yield rig
+    await rig.operator.close()

@@ -11,6 +11,7 @@ from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.kube.port import Propagation, RefusedError
 from mqtt_operator.reconcile.apply import content_digest
 from mqtt_operator.reconcile.problems import MendError
+from mqtt_operator.status.ready import BEHIND_S_MAX
 from support.broker_documents import EMBEDDED, SHARED, tls_secret
 from support.broker_rig import BrokerRig
 from support.resource_examples import changed
@@ -243,6 +244,7 @@ async def test_the_status_counts_nodes_and_the_policy_they_decide_by(rig: Broker
     await rig.run()
     assert (await rig.status())["policy"] == {"revision": 2, "nodesCurrent": 0, "nodesTotal": 3}
     assert (await rig.condition("Programmed"))[:2] == ("False", "NodesBehind")
+    assert (await rig.condition("Ready"))[0] == "True"
     await rig.play_nodes()
     await rig.run()
     status = await rig.status()
@@ -260,7 +262,31 @@ async def test_a_condition_keeps_its_time_while_its_status_stays(rig: BrokerRig)
     await rig.run()
     after = {each["type"]: each["lastTransitionTime"] for each in (await rig.status())["conditions"]}
     changed_since = {kind for kind in after if after[kind] != before[kind]}
-    assert changed_since == {"Ready", "Programmed"}
+    assert changed_since == {"Programmed"}
+
+
+async def test_nodes_that_stay_behind_are_told_whoever_looks(rig: BrokerRig) -> None:
+    await settled(rig)
+    rig.revision = 2
+    rig.play_policy()
+    await rig.run()
+    rig.later(seconds=BEHIND_S_MAX - 1)
+    rig.restart()
+    await rig.run()  # the policy's story has said nothing yet
+    assert (await rig.condition("Ready"))[:2] == ("True", "AllReady")
+    rig.later(seconds=2)
+    await rig.run()
+    assert (await rig.condition("Ready"))[:2] == ("False", "NodesBehind")
+    await rig.play_nodes()
+    await rig.run()
+    assert (await rig.condition("Ready"))[:2] == ("True", "AllReady")
+
+
+async def test_an_operator_that_starts_anew_tells_nothing_new_before_it_knows_the_policy(rig: BrokerRig) -> None:
+    await settled(rig)
+    rig.restart()
+    await rig.run()
+    assert "status MQTTBroker plant" not in rig.kube.writes
 
 
 async def test_a_condition_of_somebody_else_stays_and_is_no_reason_to_write(rig: BrokerRig) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mqtt_operator.credentials.certificates import KeyPair, issue_server
+from mqtt_operator.credentials.certificates import KeyPair, issue_ca, issue_server
 from mqtt_operator.desired import kinds
 from mqtt_operator.desired.manifest import Manifest
 from support.broker_documents import CA, SHARED, secret, tls_secret
@@ -30,6 +30,8 @@ REDIS = {
         }
     }
 }
+OLD_CA = {"kind": "ConfigMap", "name": "devices", "key": "ca.crt"}
+NEXT_CA = {"kind": "Secret", "name": "next", "key": "both.pem"}
 DEVICES: Manifest = {
     "apiVersion": "v1",
     "kind": "ConfigMap",
@@ -159,6 +161,48 @@ async def test_what_was_missing_and_comes_is_used(rig: BrokerRig) -> None:
     )
     assert settings.tls is not None
     assert len(settings.tls.ca_files) == 1
+
+
+async def test_cas_of_clients_are_gathered_and_another_list_of_them_replaces_no_node(rig: BrokerRig) -> None:
+    """Private keys that lie beside a CA are nobody's business."""
+    other = issue_ca("next", datetime.now(UTC))
+    await rig.declare(DEVICES)
+    await rig.declare(secret("next", {"both.pem": other.certificate + other.key}))
+    await started(rig, verifying(OLD_CA))
+    assert await gathered(rig) == {"mqtts.crt": CA.certificate.decode()}
+
+    await rig.declare(verifying(OLD_CA, NEXT_CA))
+    await rig.settle()
+    assert await gathered(rig) == {"mqtts.crt": (CA.certificate + other.certificate).decode()}
+    assert rig.kube.writes.count("patch Pod plant-0") == 1
+
+    await rig.declare(verifying(NEXT_CA))
+    await rig.settle()
+    assert await gathered(rig) == {"mqtts.crt": other.certificate.decode()}
+    assert rig.workloads.deleted == []
+
+
+async def test_cas_that_turn_to_garbage_or_go_away_stay_in_force(rig: BrokerRig) -> None:
+    await rig.declare(DEVICES)
+    await started(rig, verifying(OLD_CA))
+    await rig.declare({**DEVICES, "data": {"ca.crt": "garbage"}})
+    await rig.run()
+    assert (await rig.condition("ResolvedRefs"))[:2] == ("False", "InvalidContent")
+    await rig.raw.delete(kinds.CONFIG_MAP, rig.key.namespace, "devices")
+    await rig.run()
+    assert (await rig.condition("ResolvedRefs"))[:2] == ("False", "ConfigMapNotFound")
+    assert await gathered(rig) == {"mqtts.crt": CA.certificate.decode()}
+
+
+def verifying(*refs: dict[str, str]) -> Manifest:
+    tls = {"secretRef": {"name": "server"}, "clientAuth": "Required", "clientCARefs": [*refs]}
+    return changed(SHARED, {"spec.listeners[0].tls": tls})
+
+
+async def gathered(rig: BrokerRig) -> dict[str, str]:
+    found = await rig.get(kinds.CONFIG_MAP, "plant-client-cas")
+    assert found is not None
+    return dict(found["data"])
 
 
 async def test_a_certificate_that_turns_to_garbage_changes_nothing_but_the_status(rig: BrokerRig) -> None:
@@ -314,6 +358,41 @@ async def test_a_certificate_that_cannot_be_issued_is_stalled_with_the_words_of_
     assert message.endswith("the certificate of listener mqtts: the name is on a blocklist")
     assert (await rig.condition("CertificatesReady"))[:2] == ("False", "IssuanceFailed")
     assert ("Warning", "IssuanceFailed") in [event[:2] for event in rig.kube.events]
+
+
+async def test_an_issuer_that_is_missing_is_told_while_the_certificate_before_is_served(rig: BrokerRig) -> None:
+    await rig.declare(ISSUER)
+    await rig.declare(tls_secret("plant-mqtts-tls"))
+    await rig.declare(ISSUED)
+    await rig.settle()
+    assert await rig.condition("ResolvedRefs") == ("True", "Resolved", "Everything that it refers to is there.")
+
+    await rig.declare(changed(ISSUED, {"spec.listeners[0].tls.issuerRef.name": "cca"}))
+    await rig.settle()
+    await missing_is_told(rig, "cca")
+    certificate = await rig.get(kinds.CERTIFICATE, "plant-mqtts-tls")
+    assert certificate is not None
+    assert certificate["spec"]["issuerRef"]["name"] == "cca"
+
+    await rig.declare(ISSUED)
+    await rig.settle()
+    assert (await rig.condition("CertificatesReady"))[:2] == ("True", "AllServed")
+
+    await rig.raw.delete(kinds.ISSUER, rig.key.namespace, "ca")
+    await rig.settle()
+    await missing_is_told(rig, "ca")
+    await rig.declare(ISSUER)
+    await rig.settle()
+    assert (await rig.condition("ResolvedRefs"))[0] == "True"
+
+
+async def missing_is_told(rig: BrokerRig, name: str) -> None:
+    told = f"There is no Issuer {name}: it is waited for."
+    assert await rig.condition("ResolvedRefs") == ("False", "IssuerNotFound", told)
+    status, reason, message = await rig.condition("CertificatesReady")
+    assert (status, reason) == ("False", "IssuerNotFound")
+    assert message.endswith(f"cannot be renewed: make its issuer ready, or correct issuerRef. {told}")
+    assert (await rig.condition("Ready"))[:2] == ("True", "AllReady")
 
 
 async def test_a_listener_that_is_added_later_waits_for_its_certificate_and_the_nodes_go_on(rig: BrokerRig) -> None:

@@ -103,6 +103,7 @@ async def test_of_two_brokers_with_one_place_the_first_keeps_it_and_the_other_is
     namespace = rig.key.namespace
     assert f"MQTTBroker {namespace}/plant keeps" in message
     assert f"before MQTTBroker {namespace}/pumps" in message
+    assert "delete this broker, and make it anew with another spec.sessionStore.redis.keyPrefix" in message
     assert await second.get(kinds.STATEFUL_SET, "pumps") is None
     assert second.exchange.place(second.key) is None
     await rig.play_nodes()

@@ -1,139 +1,20 @@
 """The policy's story at a real API server: what it makes there, what it tells, and what it leaves alone."""
 
-import asyncio
 import base64
-from collections.abc import AsyncIterator
-from datetime import timedelta
-from pathlib import Path
-from typing import Any
-
-import pytest
-import pytest_asyncio
 
 from mqtt_api.policy import decode_policy
-from mqtt_operator.desired.kinds import MQTT_BROKER, MQTT_CLIENT, SECRET, TOPIC_PERMISSION, Kind
-from mqtt_operator.desired.manifest import Manifest
-from mqtt_operator.kube.api import ApiKube
-from mqtt_operator.reconcile.exchange import EmbeddedPlace, Exchange, SharedPlace
-from mqtt_operator.reconcile.keys import BrokerKey
-from mqtt_operator.reconcile.policy import PolicyReconciler
-from mqtt_operator.reconcile.registry import Registry, Scope
-from mqtt_operator.reconcile.statuses import StatusWriter
-from mqtt_operator.reconcile.surroundings import Surroundings
-from support.broker_rig import OperatorKilled, SpiedKube
-from support.policy_rig import SETTINGS, START, WORLD, CountingHasher, ValueStore
-from support.resource_examples import BROKER, CLIENT, PERMISSION, changed
+from mqtt_operator.desired.kinds import MQTT_BROKER, MQTT_CLIENT, SECRET, TOPIC_PERMISSION
+from mqtt_operator.reconcile.exchange import EmbeddedPlace
+from support.policy_api_rig import PolicyApiRig
+from support.policy_rig import WORLD
+from support.resource_examples import CLIENT, PERMISSION
 
 GENERATE = {"passwords": [{"generate": {"secretName": "pump-7-mqtt", "every": "1h", "overlap": "10m"}}]}
 CERTIFICATE = {"certificates": [{"match": {"commonName": "pump-7"}}]}
-SEEN = (MQTT_BROKER, MQTT_CLIENT, TOPIC_PERMISSION, SECRET)
 
 
-class Rig:
-    """A story, with a store that is a value and a clock that stands. `operator` is made anew by `restart`."""
-
-    def __init__(self, kube: ApiKube, namespace: str) -> None:
-        self.raw = kube
-        self.key = BrokerKey(namespace, "plant")
-        self.store = ValueStore()
-        self.hasher = CountingHasher()
-        self.now = START
-        self.place: SharedPlace | EmbeddedPlace = SharedPlace(
-            world=WORLD, may_be_new=True, accepts=True, settings=SETTINGS
-        )
-        self.restart()
-
-    def restart(self, calls: int | None = None) -> None:
-        """Another operator that knows nothing; killed at its call number `calls`."""
-        self.kube = SpiedKube(self.raw)
-        self.kube.calls_left = calls
-        self.registry, self.exchange = Registry(), Exchange()
-        self.statuses = StatusWriter(self.kube, rest_s=0.0)
-        around = Surroundings(
-            namespace="stoa-system", image="image", version="1", store_image="store", private_folder=Path("/nowhere")
-        )
-        self.operator = PolicyReconciler(
-            self.registry,
-            self.kube,
-            self.exchange,
-            self.statuses,
-            around,
-            hasher=self.hasher,
-            open_store=lambda _: self.store,  # type: ignore[arg-type, return-value]
-            clock=lambda: self.now,
-            seconds=lambda: (self.now - START).total_seconds(),
-        )
-        self.exchange.tell_place(self.key, self.place)
-
-    async def look(self) -> None:
-        """What the watches would have told."""
-        for kind in SEEN:
-            scope = Scope(kind, self.key.namespace)
-            self.registry.expect(scope)
-            found = await self.raw.list(kind, self.key.namespace)
-            there = {each["metadata"]["name"] for each in found}
-            for document in [each for each in self._known(kind) if each["metadata"]["name"] not in there]:
-                self.registry.forget(document)
-            for document in found:
-                self.registry.see(document)
-            self.__dict__[kind.kind] = found
-            self.registry.complete(scope)
-
-    def _known(self, kind: Kind) -> list[Manifest]:
-        known: list[Manifest] = self.__dict__.get(kind.kind, [])
-        return known
-
-    async def run(self) -> None:
-        """One pass, and everything it set going."""
-        await self.look()
-        await self.operator.reconcile(self.key)
-        while (self.operator.under_way(self.key) or self.statuses.waiting) and self.kube.calls_left != 0:
-            await self.writing()
-
-    async def writing(self) -> None:
-        """Statuses, for a moment."""
-        task = asyncio.create_task(self.statuses.run())
-        await asyncio.sleep(0.02)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    async def settle(self) -> None:
-        """Passes until nothing is under way, with nodes that follow."""
-        for _ in range(5):
-            await self.run()
-            self.store.follow()
-            self.exchange.tell_nodes(self.key, {"plant-0": self.store.revision})
-            self.later(seconds=1)
-
-    def later(self, **time: float) -> None:
-        self.now += timedelta(**time)
-
-    async def declare(self, base: Manifest, name: str, **changes: Any) -> None:
-        """As a person who applies a file."""
-        document = changed(base, {path.replace("__", "."): value for path, value in changes.items()})
-        document["metadata"] = {**document["metadata"], "name": name, "namespace": self.key.namespace}
-        await self.raw.apply(document, manager="somebody")
-
-    async def get(self, kind: Kind, name: str) -> Manifest:
-        found = await self.raw.get(kind, self.key.namespace, name)
-        assert found is not None
-        return found
-
-    async def condition(self, kind: Kind, name: str, about: str) -> tuple[str, str]:
-        """Status and reason."""
-        status = (await self.get(kind, name))["status"]
-        return next((each["status"], each["reason"]) for each in status["conditions"] if each["type"] == about)
-
-
-@pytest_asyncio.fixture
-async def rig(kube: ApiKube, namespace: str) -> AsyncIterator[Rig]:
-    rig = Rig(kube, namespace)
-    await rig.declare(BROKER, "plant", spec__listeners=[{"name": "mqtt", "port": 1883, "allowPlaintext": True}])
-    yield rig
-    await rig.operator.close()
-
-
-async def test_statuses_fit_the_schema_and_are_written_once(rig: Rig) -> None:
+async def test_statuses_fit_the_schema_and_are_written_once(policy_rig: PolicyApiRig) -> None:
+    rig = policy_rig
     await rig.declare(CLIENT, "pump-7", spec__credentials=CERTIFICATE, spec__groups=["pumps"])
     await rig.declare(PERMISSION, "pumps")
     await rig.settle()
@@ -149,7 +30,8 @@ async def test_statuses_fit_the_schema_and_are_written_once(rig: Rig) -> None:
     assert after["metadata"]["resourceVersion"] == client["metadata"]["resourceVersion"]
 
 
-async def test_a_status_leaves_conditions_of_others_alone(rig: Rig) -> None:
+async def test_a_status_leaves_conditions_of_others_alone(policy_rig: PolicyApiRig) -> None:
+    rig = policy_rig
     await rig.declare(CLIENT, "pump-7", spec__credentials=CERTIFICATE)
     foreign = {
         "type": "example.org/Checked",
@@ -165,7 +47,8 @@ async def test_a_status_leaves_conditions_of_others_alone(rig: Rig) -> None:
     assert rig.kube.writes.count("status MQTTClient pump-7") <= 2
 
 
-async def test_a_generated_password_is_replaced_and_nothing_of_the_old_one_stays(rig: Rig) -> None:
+async def test_a_generated_password_is_replaced_and_nothing_of_the_old_one_stays(policy_rig: PolicyApiRig) -> None:
+    rig = policy_rig
     await rig.declare(CLIENT, "pump-7", spec__credentials=GENERATE)
     await rig.settle()
     first = (await rig.get(SECRET, "pump-7-mqtt"))["data"]["password"]
@@ -189,7 +72,8 @@ async def test_a_generated_password_is_replaced_and_nothing_of_the_old_one_stays
     assert len(rig.store.policy().principals["pump-7"].passwords) == 1
 
 
-async def test_a_secret_that_we_did_not_make_is_left_as_it_is(rig: Rig) -> None:
+async def test_a_secret_that_we_did_not_make_is_left_as_it_is(policy_rig: PolicyApiRig) -> None:
+    rig = policy_rig
     theirs = {"apiVersion": "v1", "kind": "Secret", "stringData": {"password": "theirs"}}
     theirs["metadata"] = {"name": "pump-7-mqtt", "namespace": rig.key.namespace}
     await rig.raw.create(theirs, manager="somebody")
@@ -200,7 +84,8 @@ async def test_a_secret_that_we_did_not_make_is_left_as_it_is(rig: Rig) -> None:
     assert await rig.condition(MQTT_CLIENT, "pump-7", "ResolvedRefs") == ("False", "SecretNotOurs")
 
 
-async def test_an_embedded_store_reads_a_secret_that_goes_with_the_broker(rig: Rig) -> None:
+async def test_an_embedded_store_reads_a_secret_that_goes_with_the_broker(policy_rig: PolicyApiRig) -> None:
+    rig = policy_rig
     rig.place = EmbeddedPlace(world=WORLD)
     rig.restart()
     await rig.declare(CLIENT, "pump-7", spec__credentials=GENERATE)
@@ -217,24 +102,3 @@ async def test_an_embedded_store_reads_a_secret_that_goes_with_the_broker(rig: R
         await rig.run()
     assert await rig.get(SECRET, "plant-policy") == written
     assert rig.hasher.hashed == 0
-
-
-@pytest.mark.parametrize("calls", range(1, 8))
-async def test_an_operator_that_is_killed_anywhere_is_followed_by_one_that_goes_on(rig: Rig, calls: int) -> None:
-    await rig.declare(CLIENT, "pump-7", spec__credentials=GENERATE, spec__groups=["pumps"])
-    await rig.declare(PERMISSION, "pumps")
-    rig.restart(calls)
-    try:
-        await rig.settle()
-    except* OperatorKilled:
-        pass
-    await rig.operator.close()
-    rig.restart()
-    await rig.settle()
-    for kind, name in ((MQTT_CLIENT, "pump-7"), (TOPIC_PERMISSION, "pumps")):
-        assert await rig.condition(kind, name, "Ready") == ("True", "Synced")
-    assert len(rig.store.policy().principals["pump-7"].passwords) == 1
-    writes = rig.store.writes
-    rig.restart()
-    await rig.settle()
-    assert (rig.store.writes, rig.kube.writes) == (writes, [])

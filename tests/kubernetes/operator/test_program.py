@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from mqtt_operator.desired.names import FINALIZER
 from mqtt_operator.kube.election import LEASE_S, RENEW_S_MAX
 from support.kube import kubectl
 from support.kube.api import Api
@@ -24,10 +25,21 @@ from support.resource_examples import BAD_COMBINATIONS, BAD_VALUES, BROKER, CLIE
 from support.waiting import wait_until
 
 GROUP = "/apis/mqtt.stoa.dev/v1alpha1"
-START_S_MAX = 60.0
+START_S_MAX = 150.0
 STOP_S_MAX = 8.0
+NAMESPACE_GONE_S_MAX = 60.0
+MERGE = "application/merge-patch+json"
+HELD = changed(
+    BROKER,
+    {
+        "metadata.name": "held",
+        "spec.sessionStore": {"redis": {"addresses": ["redis:6379"]}},
+        "spec.deletionPolicy": "Delete",
+    },
+)
+"""It keeps something where nothing of it goes by itself."""
 
-pytestmark = pytest.mark.timeout(300)  # several programs that start one after the other, on whatever machine this is
+pytestmark = pytest.mark.timeout(600)  # several programs that start one after the other, on whatever machine this is
 
 
 def test_each_broker_has_both_its_stories_told_with_what_belongs_to_it(cluster: Place, namespace: str) -> None:
@@ -40,24 +52,57 @@ def test_each_broker_has_both_its_stories_told_with_what_belongs_to_it(cluster: 
         assert running.metric('stoa_operator_resources{kind="MQTTClient"}') == 1
 
 
-def test_only_brokers_carry_our_finalizer_and_nobody_any_note_of_the_framework(
+def test_only_a_broker_that_needs_an_end_carries_our_finalizer_and_nobody_any_note_of_the_framework(
     cluster: Place, api: Api, namespace: str
 ) -> None:
-    declare(cluster, namespace, BROKER, CLIENT, PERMISSION)
+    declare(cluster, namespace, HELD, BROKER, CLIENT, PERMISSION)
     path = f"{GROUP}/namespaces/{namespace}"
     with operator(cluster.kubeconfig, namespace) as running:
-        wait_until(lambda: told_of(running, "broker"), START_S_MAX)
-        wait_until(lambda: "finalizers" in metadata(api, f"{path}/mqttbrokers/plant"), START_S_MAX)
-    assert metadata(api, f"{path}/mqttbrokers/plant")["finalizers"] == ["mqtt.stoa.dev/finalizer"]
-    assert "annotations" not in metadata(api, f"{path}/mqttbrokers/plant")
-    for item in ("mqttclients/pump-7", "topicpermissions/pumps"):
+        wait_until(lambda: len({told.broker for told in told_of(running, "broker")}) == 2, START_S_MAX)
+        wait_until(lambda: "finalizers" in metadata(api, f"{path}/mqttbrokers/held"), START_S_MAX)
+        settle(running)
+    assert metadata(api, f"{path}/mqttbrokers/held")["finalizers"] == [FINALIZER]
+    assert "annotations" not in metadata(api, f"{path}/mqttbrokers/held")
+    for item in ("mqttbrokers/plant", "mqttclients/pump-7", "topicpermissions/pumps"):
         assert not {"finalizers", "annotations"} & metadata(api, f"{path}/{item}").keys()
+
+
+def test_the_finalizer_comes_and_goes_with_the_need_for_it_also_one_of_an_earlier_release(
+    cluster: Place, api: Api, namespace: str
+) -> None:
+    declare(cluster, namespace, changed(BROKER, {"metadata.finalizers": [FINALIZER]}), HELD)
+    path = f"{GROUP}/namespaces/{namespace}/mqttbrokers"
+    with operator(cluster.kubeconfig, namespace):
+        wait_until(lambda: "finalizers" in metadata(api, f"{path}/held"), START_S_MAX)
+        wait_until(lambda: "finalizers" not in metadata(api, f"{path}/plant"), START_S_MAX)
+        api.call("PATCH", f"{path}/held", {"spec": {"deletionPolicy": "Retain"}}, kind=MERGE)
+        wait_until(lambda: "finalizers" not in metadata(api, f"{path}/held"))
+
+
+def test_a_broker_that_needs_no_end_goes_at_once_and_its_stories_with_it(
+    cluster: Place, api: Api, namespace: str
+) -> None:
+    declare(cluster, namespace, BROKER)
+    path = f"{GROUP}/namespaces/{namespace}/mqttbrokers/plant"
+    with operator(cluster.kubeconfig, namespace) as running:
+        wait_until(lambda: told_of(running, "policy"), START_S_MAX)
+        wait_until(lambda: running.metric('stoa_operator_resources{kind="MQTTBroker"}') == 1)
+        api.call("DELETE", path)
+        assert api.call("GET", path).code == 404
+        wait_until(lambda: running.metric('stoa_operator_resources{kind="MQTTBroker"}') == 0)
+        settle(running)
+        before = len(running.told())
+        declare(cluster, namespace, PERMISSION)  # of which nobody tells but a policy's story for strays
+        wait_until(lambda: len(running.told()) > before)
+        assert {told.story for told in running.told()[before:]} == {"policy"}
+        declare(cluster, namespace, BROKER)
+        wait_until(lambda: told_of(running, "broker")[-1].there)
 
 
 def test_a_deleted_broker_stays_until_its_story_is_over_and_those_who_name_it_are_told_then(
     cluster: Place, api: Api, namespace: str
 ) -> None:
-    declare(cluster, namespace, BROKER, CLIENT)
+    declare(cluster, namespace, changed(HELD, {"metadata.name": "plant"}), CLIENT)
     path = f"{GROUP}/namespaces/{namespace}/mqttbrokers/plant"
     with operator(cluster.kubeconfig, namespace) as running:
         wait_until(lambda: "finalizers" in metadata(api, path), START_S_MAX)
@@ -70,8 +115,8 @@ def test_a_deleted_broker_stays_until_its_story_is_over_and_those_who_name_it_ar
 def test_a_broker_deleted_while_no_operator_ran_is_let_go_by_the_next_one(
     cluster: Place, api: Api, namespace: str
 ) -> None:
-    declare(cluster, namespace, BROKER)
-    path = f"{GROUP}/namespaces/{namespace}/mqttbrokers/plant"
+    declare(cluster, namespace, HELD)
+    path = f"{GROUP}/namespaces/{namespace}/mqttbrokers/held"
     with operator(cluster.kubeconfig, namespace) as running:
         wait_until(lambda: "finalizers" in metadata(api, path), START_S_MAX)
         running.program.kill()
@@ -79,6 +124,22 @@ def test_a_broker_deleted_while_no_operator_ran_is_let_go_by_the_next_one(
     assert api.call("GET", path).code == 200
     with operator(cluster.kubeconfig, namespace):
         wait_until(lambda: api.call("GET", path).code == 404, START_S_MAX)
+
+
+def test_a_namespace_whose_operator_is_gone_first_waits_for_brokers_that_need_an_end_until_somebody_lets_them_go(
+    cluster: Place, api: Api, namespace: str
+) -> None:
+    """With the command that docs/kubernetes.md tells."""
+    declare(cluster, namespace, BROKER, HELD)
+    path = f"{GROUP}/namespaces/{namespace}/mqttbrokers"
+    with operator(cluster.kubeconfig, namespace):
+        wait_until(lambda: "finalizers" in metadata(api, f"{path}/held"), START_S_MAX)
+    api.call("DELETE", f"/api/v1/namespaces/{namespace}")
+    wait_until(lambda: api.call("GET", f"{path}/plant").code == 404, NAMESPACE_GONE_S_MAX)
+    assert "deletionTimestamp" in metadata(api, f"{path}/held")
+    arguments = ("--type=merge", "--patch", '{"metadata":{"finalizers":null}}')
+    kubectl.call(cluster, "patch", "mqttbroker", "held", "--namespace", namespace, *arguments)
+    wait_until(lambda: api.call("GET", f"/api/v1/namespaces/{namespace}").code == 404, NAMESPACE_GONE_S_MAX)
 
 
 def test_a_change_is_told_once_it_is_there_and_a_status_is_not(cluster: Place, api: Api, namespace: str) -> None:

@@ -13,7 +13,7 @@ from kubernetes.aio.client import Configuration
 from mqtt_operator.channel.terms import LogInRefusedError
 from mqtt_operator.desired import kinds
 from mqtt_operator.desired.labels import Component, labels
-from mqtt_operator.desired.names import FINALIZER, POLICY_REVISION_ANNOTATION
+from mqtt_operator.desired.names import FINALIZER, PAUSE_ANNOTATION, POLICY_REVISION_ANNOTATION
 from mqtt_operator.handlers.following import Watching
 from mqtt_operator.kube.api import ApiKube
 from mqtt_operator.kube.events import EventSource
@@ -30,9 +30,9 @@ from support.stub_workloads import StubWorkloads
 from support.waiting import eventually
 
 PROGRAM = "mqtt_operator"
-SEEN_S_MAX = 60.0
+SEEN_S_MAX = 150.0
 
-pytestmark = pytest.mark.timeout(300)  # a whole life of a broker, on whatever machine this is
+pytestmark = pytest.mark.timeout(600)  # a whole life of a broker, on whatever machine this is
 
 FROM_CA, FROM_CLUSTER_CA = {"issuerRef": {"name": "ca"}}, {"issuerRef": {"name": "ca", "kind": "ClusterIssuer"}}
 EVERYTHING = changed(
@@ -48,6 +48,7 @@ EVERYTHING = changed(
 ALONE = changed(EMBEDDED, {"metadata.name": "alone"})
 TRIAL = changed(MANAGED, {"metadata.name": "trial"})
 EDGE = changed(EMBEDDED, {"metadata.name": "edge"})
+HELD = changed(SHARED, {"metadata.name": "held", "spec.deletionPolicy": "Delete"})  # whose end is waited for
 WITH_CREDENTIALS = changed(
     CLIENT,
     {
@@ -179,7 +180,7 @@ async def told(rig: BrokerRig, account: ApiKube, story: Callable[[BrokerRig], Aw
 
 async def run_program(cluster: Place, kube: ApiKube, namespace: str, folder: Path) -> set[Call]:
     """The whole program, with a broker that needs no store of others: what it asked for."""
-    for document in (tls_secret("server"), EDGE, WITH_CREDENTIALS, GRANT):
+    for document in (tls_secret("server"), EDGE, HELD, WITH_CREDENTIALS, GRANT):
         await kube.apply(changed(document, {"metadata.namespace": namespace}), manager="somebody")
     kubeconfig = rights.kubeconfig(cluster, namespace, folder / "kubeconfig")
     workloads = StubWorkloads(kube, namespace)
@@ -187,7 +188,7 @@ async def run_program(cluster: Place, kube: ApiKube, namespace: str, folder: Pat
 
         async def is_served() -> bool:
             await workloads.act()
-            broker = await kube.get(kinds.MQTT_BROKER, namespace, "edge")
+            broker = await kube.get(kinds.MQTT_BROKER, namespace, "held")
             secret = await kube.get(kinds.SECRET, namespace, "pump-7-mqtt")
             is_held = bool(broker and broker["metadata"].get("finalizers"))
             return is_held and secret is not None and bool(await workloads.pods("edge"))
@@ -202,7 +203,10 @@ async def run_program(cluster: Place, kube: ApiKube, namespace: str, folder: Pat
         )
         await eventually(is_told, SEEN_S_MAX, "the node is told of another policy")
         await eventually(lambda: calls_of(running) >= {*STATUSES, *EVENTS}, SEEN_S_MAX)
-        await kube.delete(kinds.MQTT_BROKER, namespace, "edge")
+        paused = {"metadata": {"annotations": {PAUSE_ANNOTATION: "true"}}}
+        await kube.patch(kinds.MQTT_BROKER, namespace, "held", paused)
+        for name in ("edge", "held"):
+            await kube.delete(kinds.MQTT_BROKER, namespace, name)
         await eventually(lambda: is_gone(kube, namespace, workloads), SEEN_S_MAX, "the broker is let go")
         assert "may not" not in "\n".join(running.program.err)
         return calls_of(running)
@@ -212,7 +216,7 @@ async def is_gone(kube: ApiKube, namespace: str, workloads: StubWorkloads) -> bo
     if await kube.get(kinds.STATEFUL_SET, namespace, "edge") is None:
         for pod in await workloads.pods("edge"):
             await kube.delete(kinds.POD, namespace, pod["metadata"]["name"])
-    return await kube.get(kinds.MQTT_BROKER, namespace, "edge") is None
+    return not await kube.list(kinds.MQTT_BROKER, namespace)
 
 
 def calls_of(running: Operator) -> set[Call]:
@@ -226,7 +230,12 @@ def is_asked_for_by_program(call: Call) -> bool:
     """Whatever is followed, led or reported: no story asks for it."""
     is_followed = call.verb == "watch" or (call.verb == "list" and call.group == "mqtt.stoa.dev")
     is_of_members = call.resource in ("mqttclients", "topicpermissions")
-    return is_followed or is_of_members or call.group in ("coordination.k8s.io", "events.k8s.io")
+    return (
+        is_followed
+        or is_of_members
+        or call.resource == "namespaces"
+        or call.group in ("coordination.k8s.io", "events.k8s.io")
+    )
 
 
 async def tell_everything(rig: BrokerRig, account: ApiKube, kube: ApiKube, folder: Path) -> None:
@@ -291,11 +300,11 @@ async def test_without_the_framework_s_only_right_of_its_own_no_broker_is_held(
 ) -> None:
     """So it is needed too, though the door never asks for it."""
     rights.grant(cluster, namespace, without=Call("patch", "mqtt.stoa.dev", "mqttbrokers"))
-    await kube.apply(changed(EDGE, {"metadata.namespace": namespace}), manager="somebody")
+    await kube.apply(changed(HELD, {"metadata.namespace": namespace}), manager="somebody")
     kubeconfig = rights.kubeconfig(cluster, namespace, tmp_path / "kubeconfig")
     with operator(kubeconfig, namespace) as running:
         await eventually(lambda: "forbidden" in running.program.dump(), SEEN_S_MAX)
-        broker = await kube.get(kinds.MQTT_BROKER, namespace, "edge")
+        broker = await kube.get(kinds.MQTT_BROKER, namespace, "held")
         assert broker is not None
         assert "finalizers" not in broker["metadata"]
 
@@ -345,7 +354,7 @@ async def test_any_right_that_is_missing_is_missed(
                 await tell_everything(rig, account, kube, tmp_path)
         assert forbidden.value.call.resource_name == missing.resource_name
         return
-    for document in (tls_secret("server"), EDGE, WITH_CREDENTIALS, GRANT):
+    for document in (tls_secret("server"), EDGE, HELD, WITH_CREDENTIALS, GRANT):
         await kube.apply(changed(document, {"metadata.namespace": namespace}), manager="somebody")
     kubeconfig = rights.kubeconfig(cluster, namespace, tmp_path / "kubeconfig")
     with operator(kubeconfig, namespace, module=PROGRAM) as running:

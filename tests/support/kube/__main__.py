@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from support.kube import building, clusters, components, product_image
+from support.kube import clusters, local, product_image
 from support.kube.place import Backend, Place, Tier
 from support.kube.problems import ClusterError
 
@@ -66,7 +66,7 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    building.build(components.FULL if options.tier is Tier.FULL else components.FAST)
+    local.build(options.tier)
 
 
 def _load_image(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ For tests that look at a refusal or at one request; what people do goes through 
 
 import http.client
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from urllib.parse import urlencode, urlsplit
 
 from support.kube import login
 
-ANSWER_S_MAX = 30.0
+ANSWER_S_MAX = 60.0
+IDLE_S_MAX = 30.0  # a server closes a connection that it has heard nothing of for a while, and says so to nobody
 
 
 class Answer(NamedTuple):
@@ -37,6 +39,7 @@ class Api:
         self._connection = http.client.HTTPSConnection(
             address.hostname or "", address.port, timeout=ANSWER_S_MAX, context=context
         )
+        self._used_at = 0.0
 
     def call(
         self,
@@ -47,12 +50,22 @@ class Api:
         kind: str = "application/json",
         **query: str,
     ) -> Answer:
-        """One request. `kind`: the media type of the body; a patch says with it which sort of patch it is."""
+        """One request. `kind`: the media type of the body; a patch says with it which sort of patch it is.
+
+        One that fails does so alone: the next one has a connection of its own.
+        """
         target = f"{path}?{urlencode(query)}" if query else path
         text = None if body is None else json.dumps(body)
-        self._connection.request(method, target, text, {"Content-Type": kind, "Accept": "application/json"})
-        response = self._connection.getresponse()
-        answer = response.read()
+        if time.monotonic() - self._used_at > IDLE_S_MAX:
+            self._connection.close()
+        try:
+            self._connection.request(method, target, text, {"Content-Type": kind, "Accept": "application/json"})
+            response = self._connection.getresponse()
+            answer = response.read()
+        except BaseException:
+            self._connection.close()
+            raise
+        self._used_at = time.monotonic()
         return Answer(response.status, json.loads(answer))
 
     def close(self) -> None:

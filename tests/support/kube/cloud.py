@@ -62,6 +62,7 @@ class LoadBalancers:
         self._balancers: dict[tuple[str, str], Balancer] = {}
 
     async def provide(self, services: Mapping[tuple[str, str], Manifest]) -> None:
+        services = dict(services)  # others note what they hear while this waits
         orders = {key: order for key, service in services.items() if (order := order_of(service))}
         for key in self._balancers.keys() - orders.keys():
             balancer = self._balancers.pop(key)
@@ -90,11 +91,11 @@ class Volumes:
         self._folder = folder
 
     async def provide(self, claims: Mapping[tuple[str, str], Manifest], volumes: Mapping[Any, Manifest]) -> None:
-        for claim in claims.values():
+        for claim in list(claims.values()):
             is_ours = claim["spec"].get("storageClassName") == STORAGE_CLASS
             if is_ours and not claim["spec"].get("volumeName") and ("", _volume_name(claim)) not in volumes:
                 await self._make(claim)
-        for volume in volumes.values():
+        for volume in list(volumes.values()):
             is_ours = volume["spec"].get("storageClassName") == STORAGE_CLASS
             if is_ours and volume.get("status", {}).get("phase") == "Released":
                 await self._cluster.call("DELETE", f"{_VOLUMES}/{volume['metadata']['name']}")
@@ -143,8 +144,9 @@ async def run(kubeconfig: Path, addresses: str, node: str, folder: Path) -> None
             if not all(mirror.is_complete for mirror in mirrors):
                 continue
             try:
-                await balancers.provide(services.objects)
-                await folders.provide(claims.objects, volumes.objects)
+                # As they are now: whoever provides waits for answers, and meanwhile others come and go.
+                await balancers.provide(dict(services.objects))
+                await folders.provide(dict(claims.objects), dict(volumes.objects))
             except (aiohttp.ClientError, OSError) as problem:
                 print(repr(problem), file=sys.stderr, flush=True)
                 await asyncio.sleep(RETRY_S)

@@ -4,11 +4,13 @@ import fcntl
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from support.kube import clusters, images, layers, product_image, tool_images
+from support.kube import clusters, images, layers, product_image, releases, tool_images
 from support.kube.place import Place
 
 SHELL_TAG = "localhost/stoa/busybox:1"
-NEXT_TAG = "localhost/stoa/stoa:next"  # the same again under another name: what an upgrade needs to be one
+NEXT_TAG = "localhost/stoa/stoa:next"  # the same again under another name: what a rollout needs to be one
+EARLIER_TAG = "localhost/stoa/stoa:earlier"
+FOREIGN_TAG = "localhost/stoa/stoa:foreign"
 
 
 def shell() -> Path:
@@ -19,6 +21,18 @@ def shell() -> Path:
 
 def next_product() -> Path:
     return product_image.product(NEXT_TAG)
+
+
+def earlier_product() -> Path:
+    """The release before this one."""
+    with releases.tree(releases.EARLIER) as tree:
+        return product_image.product(EARLIER_TAG, tree)
+
+
+def foreign_product() -> Path:
+    """A release that lays out stores in another way."""
+    with releases.tree(releases.FOREIGN) as tree:
+        return product_image.product(FOREIGN_TAG, tree)
 
 
 TOOLS = (shell, tool_images.clients)

@@ -6,6 +6,7 @@ One story each way. Linux only; the full tier needs root. Every process is start
 import os
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from support.kube import (
@@ -45,7 +46,7 @@ def up(place: Place, tier: Tier) -> None:
     """Start it, and return when it can be used. After a failure nothing of it is left. Raises ClusterError."""
     if reason := missing(tier):
         raise ClusterError(reason)
-    building.build(components.FULL if tier is Tier.FULL else components.FAST)
+    build(tier)
     place.write_record(Record(Backend.LOCAL, tier))
     try:
         if tier is Tier.FULL:
@@ -64,11 +65,22 @@ def down(place: Place) -> None:
     place.remove()
 
 
+def build(tier: Tier) -> None:
+    """Make and fetch what it consists of, once. Raises ClusterError."""
+    building.build(_programs(tier))
+    definitions.fetch()
+
+
+def is_built(tier: Tier) -> bool:
+    """Whether it starts without building or fetching anything."""
+    return not building.missing(_programs(tier)) and definitions.are_fetched()
+
+
 def missing(tier: Tier) -> str | None:
     """Why it cannot be put up here; None if it can."""
     if sys.platform != "linux":
         return "a cluster of plain processes needs Linux; with Docker, kind runs elsewhere"
-    if reason := building.missing_go():  # also when all is built: it finds the definitions in the modules
+    if not is_built(tier) and (reason := building.missing_go()):
         return reason
     return _missing_for_node() if tier is Tier.FULL else None
 
@@ -86,6 +98,10 @@ def is_ready(place: Place) -> bool:
         return kubectl.call(place, "get", "--raw=/readyz", "--request-timeout=5s") == "ok"
     except (ClusterError, OSError):
         return False
+
+
+def _programs(tier: Tier) -> Mapping[components.Module, Sequence[str]]:
+    return components.FULL if tier is Tier.FULL else components.FAST
 
 
 def _start_full(place: Place) -> None:

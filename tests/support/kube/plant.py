@@ -41,7 +41,7 @@ def operator_values(**more: Any) -> dict[str, Any]:
         },
         "crds": {"enabled": False},
         "allowedImageRepositories": [repository],
-        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
         **more,
     }
 
@@ -70,6 +70,12 @@ class Plant:
         watched = {"watchNamespaces": [self.namespace]} if self.home else {}
         helm.install(self.place, OPERATOR_CHART, RELEASE, self.operator_namespace, operator_values(**watched, **values))
         self.apply(*self._authority())
+
+    def upgrade_operator(self, tag: str) -> None:
+        """`helm upgrade` to the release in this image."""
+        repository, _, name = tag.rpartition(":")
+        values = operator_values(image={"repository": repository, "tag": name, "pullPolicy": "Never"})
+        helm.install(self.place, OPERATOR_CHART, RELEASE, self.operator_namespace, values)
 
     def remove_operator(self) -> None:
         helm.uninstall(self.place, RELEASE, self.operator_namespace)

@@ -76,14 +76,14 @@ def missing() -> str | None:
     return debian.missing() or wheels.missing()
 
 
-def product(tag: str = TAG) -> Path:
+def product(tag: str = TAG, tree: Path = ROOT) -> Path:
     """The archive of the product's image, made now if anything in it has changed. Raises ClusterError."""
     wanted = contents()
-    return _archive(tag, wanted.start, product_layers(wanted))
+    return _archive(tag, wanted.start, product_layers(wanted, tree))
 
 
-def product_layers(wanted: Contents) -> list[Path]:
-    """The tars of its layers, the lowest first. Raises ClusterError."""
+def product_layers(wanted: Contents, tree: Path = ROOT) -> list[Path]:
+    """The tars of its layers, the lowest first. `tree`: our own sources. Raises ClusterError."""
     if reason := missing():
         raise ClusterError(reason)
     system = _system("system", wanted.packages)
@@ -95,8 +95,8 @@ def product_layers(wanted: Contents) -> list[Path]:
     )
     own = _layer(
         "own",
-        [system.name, wheels.digest_of_own(), str(wanted)],
-        lambda folder: _install(wanted, folder, system, wheels.install_own),
+        [system.name, wheels.digest_of_own(tree), str(wanted)],
+        lambda folder: _install(wanted, folder, system, lambda target: wheels.install_own(target, tree)),
     )
     return [system, dependencies, own]
 

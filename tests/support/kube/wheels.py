@@ -42,11 +42,11 @@ def install_locked(requirements: str, home: Path) -> None:
     shutil.rmtree(_packages(home) / "bin", ignore_errors=True)  # commands of others are for nobody there
 
 
-def install_own(home: Path) -> None:
-    """This tree as a wheel, and its command."""
+def install_own(home: Path, tree: Path = ROOT) -> None:
+    """The tree as a wheel, and its command."""
     with tempfile.TemporaryDirectory() as folder:
         constraints = ("--require-hashes", f"--build-constraints={IMAGE / 'build-constraints.txt'}")
-        _run("build", "--quiet", "--wheel", *constraints, f"--out-dir={folder}", str(ROOT))
+        _run("build", "--quiet", "--wheel", *constraints, f"--out-dir={folder}", str(tree))
         (wheel,) = Path(folder).glob("*.whl")
         _install(home, str(wheel))
     shutil.rmtree(_packages(home) / "bin", ignore_errors=True)
@@ -54,12 +54,16 @@ def install_own(home: Path) -> None:
     (home / "bin" / "stoa").chmod(0o755)
 
 
-def digest_of_own() -> str:
-    """Of everything that our wheel is made from."""
-    files = [ROOT / name for name in OTHERS]
+def own_files(tree: Path = ROOT) -> list[Path]:
+    """Everything that our wheel is made from."""
+    files = [tree / name for name in OTHERS]
     for folder in SOURCES:
-        files += [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    return layers.digest_of_files(files, ROOT)
+        files += [path for path in (tree / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return files
+
+
+def digest_of_own(tree: Path = ROOT) -> str:
+    return layers.digest_of_files(own_files(tree), tree)
 
 
 def make_home(home: Path, python: str) -> None:

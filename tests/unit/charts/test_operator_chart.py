@@ -86,6 +86,12 @@ def test_pods_keep_to_the_restricted_standard_and_a_read_only_root(file: Any) ->
         }
 
 
+def test_passwords_in_use_lie_in_memory_in_the_one_place_that_can_be_written() -> None:
+    pod = rendered(OPERATOR).one("Deployment")["spec"]["template"]["spec"]
+    assert operator()["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+    assert pod["volumes"] == [{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}]
+
+
 class TestImages:
     @pytest.mark.parametrize(
         ("values", "image"),

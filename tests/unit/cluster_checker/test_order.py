@@ -15,6 +15,14 @@ def test_other_topics_and_qualities_have_an_order_of_their_own(story: Story, acc
     assert accused(story, "I3") == []
 
 
+def test_qos_0_through_two_connections_of_a_publisher_may_change_places(story: Story, accused: Accused) -> None:
+    story.sends("pub", 1, qos=0).sends("pub", 2).acknowledged("pub", 2).comes_back("pub").sends("pub", 3, qos=0)
+    story.sends("pub", 4).acknowledged("pub", 4)
+    story.receives("sub", "pub.3", qos=0).receives("sub", "pub.1", qos=0)
+    assert accused(story, "I3") == []
+    assert accused(story.receives("sub", "pub.4").receives("sub", "pub.2"), "I3") == ["sub got pub.2 after pub.4"]
+
+
 def test_a_repetition_with_dup_after_a_reconnect_is_lawful(story: Story, accused: Accused) -> None:
     story.publishes("pub", 1).publishes("pub", 2).receives("sub", "pub.1").receives("sub", "pub.2")
     story.comes_back("sub").receives("sub", "pub.1", dup=True).receives("sub", "pub.2", dup=True)

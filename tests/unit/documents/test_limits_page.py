@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mqtt_api.kinds.mqttbroker import MQTT, Listener, Queue
+from mqtt_broker.auth import passwords
 from mqtt_broker.node import client, node, overload
 from mqtt_broker.node.counters import Counters
 from mqtt_broker.protocol import connection
@@ -55,7 +56,7 @@ def test_the_default_of_a_field_is_the_one_on_the_page(field: str, default: obje
     ("words", "bound"),
     [
         ("CONNECT, from", f"{connection.CONNECT_DEADLINE_S:g} s, {connection.CONNECT_BYTES_MAX // 1024} KiB"),
-        ("passwords that wait", f"{node.PASSWORDS_WAITING_MAX}"),
+        ("passwords that wait", f"{node.PASSWORDS_WAITING_MAX}, {passwords.WAIT_S_MAX:g} s"),
         ("user properties", f"{properties.USER_PROPERTIES_MAX}"),
         ("filters of a SUBSCRIBE", f"{decoders.FILTERS_MAX:,}"),
         ("wait for the disk", f"{client.EFFECTS_WAITING_HIGH:,}, {client.EFFECTS_WAITING_BYTES_HIGH // MIB} MiB"),

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
 from mqtt_broker.node import readings
+from mqtt_broker.node.balance import Balance, Told
 from mqtt_broker.node.peers import feed, inbox
 from mqtt_broker.node.peers.barrier import Barrier, Peer
 from mqtt_broker.node.peers.handover import Handover
+from mqtt_broker.node.peers.inboxes import Inboxes
 from mqtt_broker.node.peers.keeper import LeaseKeeper
 from mqtt_broker.node.peers.port import Figures, Runs
 from mqtt_broker.node.peers.posting import Posting
@@ -104,13 +106,16 @@ class Cluster:
         self._offer_policy = offer_policy
         self._barrier = Barrier(Peer(membership.token, membership.node))
         self._keeper = LeaseKeeper(
-            hub, store, membership, settings, self._facts, self._note_formats, lambda: self.is_elder
+            hub, store, membership, settings, self._facts, self._note_leases, lambda: self.is_elder
         )
         self._handover = Handover()
         self._posting = Posting(store, membership, lambda count: hub.drop("overflow", count))
+        self._inboxes = Inboxes(hub, store.inbox_level, settings.inbox_bytes_max)
+        store.tell_crowded(self._inboxes.note)
         self._received_runs = ReceivedRuns(hub)
         self._reading_runs: frozenset[Peer] = frozenset()
         self.changes = 0
+        self.balance = Balance()
         self._positions = Positions(feed=0)
         self._reached: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._answers: list[Evicted | Applied] = []
@@ -226,7 +231,25 @@ class Cluster:
 
     def post_runs(self, posts: Iterable[RunForward], payloads: Sequence[bytes]) -> None:
         for each in posts:
+            self._inboxes.press(each.node)
             self._posting.add_run(each, payloads)
+
+    def press(self, receivers: Iterable[Receiver]) -> None:
+        if self._inboxes.are_crowded:
+            for node in self.nodes_of(receiver.client_id for receiver in receivers):
+                self._inboxes.press(node)
+
+    def _note_leases(self, leases: Iterable[Lease]) -> None:
+        self._note_formats(leases)
+        by_node = {Peer(each.token, each.node): each for each in leases}
+        own = by_node.pop(self._barrier.own, None)
+        if own is not None:
+            others = {
+                peer: Told(each.renewals, each.facts.connections)
+                for peer, each in by_node.items()
+                if not each.facts.is_draining
+            }
+            self.balance.note(own.facts.connections, others)
 
     def _note_formats(self, leases: Iterable[Lease]) -> None:
         """Nodes of several versions meet: what one of them cannot read is not written to it [D12]."""
@@ -258,6 +281,7 @@ class Cluster:
             session = self._hub.sessions.get(receiver.client_id)
             if session is None or session.owner is None or not wanted(receiver, session):
                 continue
+            self._inboxes.press(session.owner)
             by_node.setdefault(session.owner, []).append(
                 Target(
                     client_id=receiver.client_id,
@@ -280,9 +304,6 @@ class Cluster:
     def reference(self) -> str | None:
         references = [facts.server_reference for facts in self._taking() if facts.server_reference]
         return random.choice(references) if references else None  # noqa: S311 - to spread, not to hide
-
-    def connections(self) -> Sequence[int]:
-        return [facts.connections for facts in self._taking()]
 
     def _taking(self) -> list[NodeFacts]:
         """The other nodes that take clients."""
@@ -345,6 +366,7 @@ class Cluster:
             ("others", self._keeper.look_after()),
             ("housekeeping", self._keep_house()),
             ("policy", self._follow_policy()),
+            ("inboxes", self._inboxes.watch()),
         ]
 
     async def leave(self) -> None:
@@ -457,6 +479,7 @@ class Cluster:
         self._barrier.left(peer)
         self.changes += 1
         self._keeper.forget(peer.node, peer.token)
+        self._inboxes.forget(peer.node)
         self._note_progress()
         log.info("%s is gone", peer.node, extra={"event": "node.peer_left", "fields": {"other": peer.node}})
 

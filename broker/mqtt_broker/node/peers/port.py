@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
+from mqtt_broker.node.balance import Balance
 from mqtt_broker.routing.delivery import Receiver
 from mqtt_broker.session.message import Message
 from mqtt_broker.store.ports import Claimed, Forward, Result, RunForward
@@ -119,6 +120,13 @@ class Peers(Protocol):
         """Grows with whatever `runs` goes by, but for sessions and subscriptions."""
         ...
 
+    def press(self, receivers: Iterable[Receiver], /) -> None:
+        """Something is on its way to these: whoever sends it pauses if an inbox on that way is crowded.
+
+        `forwards`, `post` and `post_runs` do the same for theirs.
+        """
+        ...
+
     def runs(self, message: Message, receivers: Iterable[Receiver], /) -> "Runs | None":
         """How runs of this flow reach receivers elsewhere. None: one by one, for there is a node that reads no runs.
 
@@ -138,8 +146,9 @@ class Peers(Protocol):
         """Where else a client may go, as another node tells it; None if nobody does."""
         ...
 
-    def connections(self) -> Sequence[int]:
-        """How many connections each of the other nodes has that take clients."""
+    @property
+    def balance(self) -> Balance:
+        """How many clients this node has beyond its share."""
         ...
 
     def status(self) -> dict[str, Any]:
@@ -197,6 +206,9 @@ class Alone:
     def post_shared(self, message: Message, key: tuple[str, str], client_id: str, subscription: "Subscription") -> None:
         """Nobody is connected elsewhere."""
 
+    def press(self, _: Iterable[Receiver]) -> None:
+        """There are no inboxes."""
+
     def runs(self, _message: Message, _receivers: Iterable[Receiver]) -> Runs | None:
         return NO_RUNS
 
@@ -209,8 +221,9 @@ class Alone:
     def reference(self) -> str | None:
         return None
 
-    def connections(self) -> Sequence[int]:
-        return ()
+    @property
+    def balance(self) -> Balance:
+        return Balance()  # which never knows
 
     def status(self) -> dict[str, Any]:
         return {}

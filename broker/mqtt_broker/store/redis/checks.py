@@ -70,7 +70,7 @@ def problems(settings: RedisSettings, findings: Findings) -> list[str]:
         names = " and ".join(findings.may_write)
         found.append(
             f"the node's user may write {names}, which is the operator's alone: give the node a user of its own with"
-            " the ACL rules of the documentation, or set verification to Declared"
+            " the ACL rules of docs/cluster.md, and the operator another, or set verification to Declared"
         )
     if findings.config is None:
         return [*found, "its settings cannot be read: allow +config|get, or set verification to Declared"]

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from mqtt_api.node_facts import NodeFacts
 from mqtt_api.store_keys import StoreKeys
-from mqtt_broker.store.cluster import Lease
+from mqtt_broker.store.cluster import InboxLevel, Lease
 from mqtt_broker.store.ports import Membership, StoreUnavailable
 from mqtt_broker.store.redis.clock import Reading, StoreClock
 from mqtt_broker.store.redis.connection import Connection
@@ -116,6 +116,16 @@ async def inbox_dropped(connection: Connection, keys: StoreKeys, membership: Mem
         return sum(int(count or 0) for count in reply)
     except (TypeError, ValueError) as problem:
         raise _not_understood("what an inbox dropped", reply) from problem
+
+
+async def inbox_level(connection: Connection, keys: StoreKeys, node: str) -> InboxLevel:
+    """Of the holder of a name; that of nobody is empty."""
+    reply = await connection.command("HMGET", f"{keys.data}node:{node}", "inbox_bytes", "inbox_done")
+    try:
+        written, done = [int(count or 0) for count in reply]
+        return InboxLevel(written - done, done)
+    except (TypeError, ValueError) as problem:
+        raise _not_understood("how full an inbox is", reply) from problem
 
 
 async def set_clock(connection: Connection, seen: str, jump_s: float) -> bool:

@@ -61,6 +61,8 @@ GROWING = script("commit", *_PARTS)
 DRAINING = script("commit when full", *_PARTS, flags="allow-oom")
 RECALL = script("recall", "names", "recall", flags="allow-oom")
 
+OnCrowded = Callable[[Sequence[str]], None]
+
 _FIRST_BLOB = 3  # ARGV[1] is the time, ARGV[2] the batch
 
 Reply = Any
@@ -82,10 +84,11 @@ async def commit(
     operations: Sequence[Operation],
     inbox_bytes_max: int,
     readers: Sequence[int] = (),
+    on_crowded: OnCrowded = lambda _: None,
 ) -> tuple[Result, ...]:
     """As ports.Store.commit. `given`: the time of all operations, or "" for the server's.
 
-    `readers`: tokens of nodes that understand cluster.Overflowed.
+    `readers`: tokens of nodes that understand cluster.Overflowed. `on_crowded`: as ClusterStore.tell_crowded.
     """
     arguments = encode_batch(membership, number, operations, inbox_bytes_max, readers)
     frees = all(isinstance(operation, FREEING) for operation in operations)
@@ -96,6 +99,8 @@ async def commit(
         reply = await link.call(RECALL, (membership.node, membership.token, number), writes=True)
         if not isinstance(reply, list):
             raise
+    if isinstance(reply, list) and len(reply) == len(operations) + 1:
+        on_crowded(names_of(reply.pop()))
     return decode_results(membership.node, operations, reply)
 
 
@@ -167,8 +172,13 @@ def _targets(targets: Iterable[Target], message: Message, size: int, blobs: _Blo
     items: list[str | int] = []
     for target in targets:
         front = header(message, size, target.qos, retain=target.retain, identifiers=target.identifiers)
-        items += (target.client_id, target.incarnation, blobs.header(front), target.marks_epoch)
+        items += (target.client_id, target.incarnation, blobs.header(front), _epoch(target))
     return items
+
+
+def _epoch(target: Target) -> int:
+    """Above zero: its mark is to be raised; below: it is only to be looked at."""
+    return target.epoch if target.raises_mark else -target.epoch
 
 
 def _accept_run(operation: AcceptRun, blobs: _Blobs) -> tuple[object, ...]:
@@ -334,6 +344,14 @@ def _accepted_run(item: list[Any]) -> AcceptedRun:
     places = zip(item[end::3], item[end + 1 :: 3], item[end + 2 :: 3], strict=True)
     evicted = tuple([(index, name.decode(), place) for index, name, place in places])
     return AcceptedRun(stored, evicted, _names(item, names_at, end), refused)
+
+
+def names_of(reply: Reply) -> list[str]:
+    """Names of nodes. Raises StoreUnavailable if that makes no sense."""
+    try:
+        return [name.decode() for name in reply]
+    except (TypeError, ValueError, AttributeError) as problem:
+        raise StoreUnavailable(f"the store's answer names no nodes: {str(reply)[:100]}") from problem
 
 
 def _names(item: list[Any], start: int, end: int) -> tuple[str, ...]:

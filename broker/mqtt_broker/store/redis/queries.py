@@ -41,14 +41,14 @@ _REAP = script("reap", *SHARED_PARTS, "replies", "reap", flags="allow-oom")
 
 
 async def read_queue(
-    link: Link, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int
+    link: Link, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int, epoch: int
 ) -> tuple[QueueEntry, ...]:
     """As ports.Store.read_queue."""
     entries: list[QueueEntry] = []
     left, bytes_left = max(1, messages_max), bytes_max
     with _readable():
         while left > 0 and (bytes_left > 0 or not entries):
-            where = (client_id, incarnation, after, left, bytes_left, PROBES_MAX)
+            where = (client_id, incarnation, after, left, bytes_left, PROBES_MAX, epoch)
             reply = await link.call(_READ_QUEUE, where, confirms=True)
             for sequence, value, received in zip(reply[1::3], reply[2::3], reply[3::3], strict=True):
                 entry = decode_entry(sequence, value, received=received == 1)

@@ -13,7 +13,7 @@ from typing import Self
 from mqtt_api.node_facts import NodeFacts
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.store_keys import StoreKeys
-from mqtt_broker.store.cluster import TELLS_MORE, Command, Lease, News, Positions, Post, PostRun
+from mqtt_broker.store.cluster import TELLS_MORE, Command, InboxLevel, Lease, News, Positions, Post, PostRun
 from mqtt_broker.store.ports import (
     Due,
     Kept,
@@ -50,6 +50,7 @@ class RedisStore:
         self._standing = Standing(settings)
         self._policy = PolicyReader(self._keys)
         self._readers: tuple[int, ...] = ()
+        self._on_crowded: commits.OnCrowded = lambda _: None
         primary = Primary(settings)
 
         def connection() -> Connection:
@@ -117,6 +118,12 @@ class RedisStore:
     async def inbox_dropped(self, membership: Membership) -> int:
         return await members.inbox_dropped(self._lease, self._keys, membership)
 
+    async def inbox_level(self, node: str) -> InboxLevel:
+        return await members.inbox_level(self._lease, self._keys, node)
+
+    def tell_crowded(self, call: Callable[[Sequence[str]], None]) -> None:
+        self._on_crowded = call
+
     async def enter(self, membership: Membership, facts: NodeFacts) -> int:
         return await members.enter(self._lease, self._clock, membership, facts)
 
@@ -150,6 +157,7 @@ class RedisStore:
             operations,
             self._settings.inbox_bytes_max,
             self._readers,
+            self._on_crowded,
         )
         self._standing.confirmed(number)
         return results
@@ -158,9 +166,9 @@ class RedisStore:
         return await queries.load(self._reads, self._clock.told)
 
     async def read_queue(
-        self, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int
+        self, client_id: str, incarnation: int, after: int, messages_max: int, bytes_max: int, *, epoch: int = 0
     ) -> tuple[QueueEntry, ...]:
-        return await queries.read_queue(self._reads, client_id, incarnation, after, messages_max, bytes_max)
+        return await queries.read_queue(self._reads, client_id, incarnation, after, messages_max, bytes_max, epoch)
 
     async def read_retained(self, topics: Sequence[str]) -> tuple[RetainedMessage, ...]:
         return await queries.read_retained(self._reads, self._clock.told, topics)
@@ -183,7 +191,8 @@ class RedisStore:
         return news
 
     async def post(self, membership: Membership, posts: Sequence[Post | PostRun]) -> None:
-        await streams.post(self._reads, self._clock.told, membership, posts, self._settings.inbox_bytes_max)
+        inbox_bytes_max = self._settings.inbox_bytes_max
+        await streams.post(self._reads, self._clock.told, membership, posts, inbox_bytes_max, self._on_crowded)
 
     async def command(self, membership: Membership, node: str, token: int, command: Command) -> None:
         await streams.command(self._reads, membership, node, token, command)

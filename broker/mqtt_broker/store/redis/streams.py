@@ -48,6 +48,7 @@ from mqtt_broker.store.encoding import decode_details, decode_subscription, enco
 from mqtt_broker.store.ports import Forward, Membership, StoreMismatch, StoreUnavailable
 from mqtt_broker.store.redis.connection import CALL_S_MAX, Connection
 from mqtt_broker.store.redis.entries import body, decode_body, decode_entry
+from mqtt_broker.store.redis.operations import OnCrowded, names_of
 from mqtt_broker.store.redis.script import script
 from mqtt_broker.store.redis.wire import Argument, Reply
 
@@ -365,23 +366,29 @@ def _control_id(position: int) -> str:
 
 
 async def post(
-    connection: Connection, told: str, membership: Membership, posts: Sequence[Post | PostRun], inbox_bytes_max: int
+    connection: Connection,
+    told: str,
+    membership: Membership,
+    posts: Sequence[Post | PostRun],
+    inbox_bytes_max: int,
+    on_crowded: OnCrowded,
 ) -> None:
     """Append to inboxes; `inbox_bytes_max` bounds each, and counts for whoever is over it there.
 
-    `told`: see StoreClock. Raises StoreUnavailable also if the call was so long on its way that nothing was appended.
+    `told`: see StoreClock. `on_crowded`: as ClusterStore.tell_crowded.
+    Raises StoreUnavailable also if the call was so long on its way that nothing was appended.
     """
     head: tuple[Argument, ...] = (told, membership.node, membership.token, inbox_bytes_max)
     args, size = list(head), 0
     for one in posts:
         first, second, count = _posted(one)
         if size and size + len(first) + len(second) > POST_BYTES_PER_CALL_MAX:
-            await _post(connection, args)
+            await _post(connection, args, on_crowded)
             args, size = list(head), 0
         args += (one.forward.node, one.forward.token, first, second, count)
         size += len(first) + len(second)
     if size:
-        await _post(connection, args)
+        await _post(connection, args, on_crowded)
 
 
 def _posted(one: Post | PostRun) -> tuple[bytes, bytes, int]:
@@ -391,9 +398,12 @@ def _posted(one: Post | PostRun) -> tuple[bytes, bytes, int]:
     return one.forward.head, b"".join(one.payloads), len(one.payloads)
 
 
-async def _post(connection: Connection, args: list[Argument]) -> None:
-    if await connection.call(_POST, args) == 0:
+async def _post(connection: Connection, args: list[Argument], on_crowded: OnCrowded) -> None:
+    reply = await connection.call(_POST, args)
+    if reply == 0:
         raise StoreUnavailable("it took the store too long to take what is only worth something at once")
+    if crowded := names_of(reply):
+        on_crowded(crowded)
 
 
 async def command(connection: Connection, membership: Membership, node: str, token: int, order: Command) -> None:

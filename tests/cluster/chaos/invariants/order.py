@@ -1,7 +1,8 @@
 """I3: per publisher, topic and QoS first deliveries come in order; a repetition only after a reconnect, and with DUP.
 
 Where order is not promised it is not asked for: shared subscriptions spread messages over members, and what a publisher
-sent again may reach a session that only began in between, or whose first copy expired before the store had it.
+sent again may reach a session that only began in between, or whose first copy expired before the store had it. QoS 0
+is in nobody's store: what a publisher sends through another node may overtake what the one before still has of it.
 """
 
 from collections import Counter
@@ -32,7 +33,7 @@ def _is_of(history: History, event: Received, subscription: Subscription) -> boo
 
 
 def _judge_order(history: History, finding: Finding, subscription: Subscription, receipts: list[Received]) -> None:
-    highest: dict[tuple[str, str, int], Received] = {}
+    highest: dict[tuple[str, str, int, int], Received] = {}
     seen: set[str] = set()
     for event in receipts:
         message = history.messages[event.message]

@@ -13,7 +13,7 @@ from argon2.exceptions import VerifyMismatchError
 from argon2.low_level import verify_secret
 
 from mqtt_broker.auth import passwords
-from mqtt_broker.auth.passwords import HASHES_PER_FAILURE, PASSWORD_BYTES_MAX, Busy, PasswordVerifier
+from mqtt_broker.auth.passwords import HASHES_PER_FAILURE, PASSWORD_BYTES_MAX, WAIT_S_MAX, Busy, PasswordVerifier
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 GOOD = CHEAP.hash("right")
@@ -125,6 +125,27 @@ async def test_a_verifier_of_another_kind_fits_nothing_and_is_reported(
 
 async def test_a_broken_verifier_does_not_hide_the_good_one_after_it(verifier: PasswordVerifier) -> None:
     assert await verifier.verify(["broken", GOOD], b"right")
+
+
+async def test_who_has_waited_for_too_long_costs_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a crowd that gives up and comes again would be hashed for ever, each of them too late."""
+    now = 100.0
+    verifier = PasswordVerifier(threads=1, waiting_max=2, clock=lambda: now)
+    gate = Gate(monkeypatch)
+    running = asyncio.create_task(verifier.verify([GOOD], b"right"))
+    await gate.until_entered()
+    late = asyncio.create_task(verifier.verify([GOOD], b"right"))
+    await asyncio.sleep(0)
+    now += WAIT_S_MAX + 0.1
+    in_time = asyncio.create_task(verifier.verify([GOOD], b"right"))
+    await asyncio.sleep(0)
+    gate.opened.set()
+    with pytest.raises(Busy):
+        await late
+    assert await running
+    assert await in_time
+    assert gate.hashes == 2
+    verifier.close()
 
 
 async def test_at_the_bound_the_answer_is_busy_and_nothing_is_hashed(

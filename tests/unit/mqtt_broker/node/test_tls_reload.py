@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mqtt_api.node_facts import word_of_client_cas
 from mqtt_api.node_settings import TLSSettings
 from mqtt_broker.auth.principal import hex_serial
 from mqtt_broker.node.tls import ReloadableContext, TLSConfigError
@@ -64,14 +65,39 @@ def test_a_rotated_ca_takes_the_old_cas_clients_out(tls: TLSSettings, ca: Author
     served = ReloadableContext(tls)
     old_client = trusting(ca.ca_file, ca.client("old"))
     shake_hands(served.current, old_client)
-    new_ca = Authority(tmp_path / "new", name="new-ca")
+    new_ca, told = Authority(tmp_path / "new", name="new-ca"), served.client_cas
     ca.ca_file.with_name("trusted.crt").write_bytes(ca.ca_file.read_bytes())
     ca.ca_file.write_bytes(new_ca.ca_file.read_bytes())
     Path(tls.crl_files[0]).write_bytes(new_ca.crl().read_bytes())
     assert served.reload()
+    assert told == word_of_client_cas([ca.ca_file.with_name("trusted.crt").read_bytes()])
+    assert served.client_cas == word_of_client_cas([new_ca.ca_file.read_bytes()])
     with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
         shake_hands(served.current, old_client)
     shake_hands(served.current, trusting(ca.ca_file.with_name("trusted.crt"), new_ca.client("new")))
+
+
+def test_cas_that_are_both_trusted_let_both_in(tls: TLSSettings, ca: Authority, tmp_path: Path) -> None:
+    served, new_ca = ReloadableContext(tls), Authority(tmp_path / "new", name="new-ca")
+    trust = ca.ca_file.with_name("trusted.crt")
+    trust.write_bytes(ca.ca_file.read_bytes())
+    with ca.ca_file.open("ab") as bundle:
+        bundle.write(new_ca.ca_file.read_bytes())
+    with Path(tls.crl_files[0]).open("ab") as crls:
+        crls.write(new_ca.crl().read_bytes())
+    assert served.reload()
+    for each in (ca, new_ca):
+        shake_hands(served.current, trusting(trust, each.client("pump-7")))
+
+
+def test_who_verifies_no_clients_has_no_word_for_cas(ca: Authority) -> None:
+    server = ca.server()
+    tls = TLSSettings(
+        certificate_file=str(server.certificate_file),
+        key_file=str(server.key_file),
+        client_ca_files=(str(ca.ca_file),),
+    )
+    assert ReloadableContext(tls).client_cas == ""
 
 
 def test_a_new_crl_takes_the_revoked_client_out(tls: TLSSettings, ca: Authority) -> None:

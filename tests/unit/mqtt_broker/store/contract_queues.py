@@ -244,7 +244,9 @@ class QueuesContract(Joined):
     async def test_of_a_run_drop_newest_stores_what_there_is_room_for(self, node: Node) -> None:
         record, wide = await node.claim(bounds=strict("DropNewest")), await node.claim("b")
         payloads = (b"1", b"2", b"3", b"4")
-        run = AcceptRun(message=message(b""), payloads=payloads, targets=(to(record, marks_epoch=1), to(wide)))
+        run = AcceptRun(
+            message=message(b""), payloads=payloads, targets=(to(record, epoch=1, raises_mark=True), to(wide))
+        )
         assert await node.commit(run, run) == (
             AcceptedRun(((1, 2), (1, 4)), stale=("a",)),
             AcceptedRun(((0, 0), (5, 4))),
@@ -276,7 +278,7 @@ class QueuesContract(Joined):
     async def test_the_mark_is_raised_to_what_the_receivers_connection_has_room_for(self, node: Node) -> None:
         """What may be sent without being asked for again is marked in the step that stores it."""
         a, b = await node.claim("a"), await node.claim("b")
-        marking, plain = to(a, marks_epoch=a.epoch), to(b)
+        marking, plain = to(a, epoch=a.epoch, raises_mark=True), to(b)
         await node.commit(
             Accept(message=message(b"1"), targets=(marking,)),
             Accept(message=message(b"2"), targets=(marking, plain)),
@@ -291,19 +293,45 @@ class QueuesContract(Joined):
         """Its epoch is not that of the session any more, or nobody is connected."""
         before = await node.claim()
         record = await node.claim()
-        old, new = to(record, marks_epoch=before.epoch), to(record, marks_epoch=record.epoch)
+        old, new = to(record, epoch=before.epoch, raises_mark=True), to(record, epoch=record.epoch, raises_mark=True)
         other = await node.claim("b")
         assert await node.do(Accept(message=message(b"1"), targets=(old,))) == Accepted((1,), stale=("a",))
         await node.do(detach(record))
         assert await node.do(Accept(message=message(b"2"), targets=(to(other), new))) == Accepted((1, 2), stale=("a",))
-        run = AcceptRun(message=message(b""), payloads=(b"3",), targets=(new, to(other, marks_epoch=other.epoch)))
+        run = AcceptRun(
+            message=message(b""), payloads=(b"3",), targets=(new, to(other, epoch=other.epoch, raises_mark=True))
+        )
         assert await node.do(run) == AcceptedRun(((3, 1), (2, 1)), stale=("a",))
         assert ((await node.record("a")).sent_up_to, (await node.record("b")).sent_up_to) == (0, 2)
         assert await node.payloads(record) == [b"1", b"2", b"3"]
 
+    async def test_a_connection_without_room_learns_that_it_is_over_too(self, node: Node) -> None:
+        """Its mark may have been raised past the end of the queue, which the claim after it takes back."""
+        before = await node.claim()
+        await node.do(mark(before, 100))
+        record = await node.claim()
+        old, new = to(record, epoch=before.epoch), to(record, epoch=record.epoch)
+        assert await node.do(Accept(message=message(b"1"), targets=(old,))) == Accepted((1,), stale=("a",))
+        run = AcceptRun(message=message(b""), payloads=(b"2",), targets=(old,))
+        assert await node.do(run) == AcceptedRun(((2, 1),), stale=("a",))
+        assert await node.do(Accept(message=message(b"3"), targets=(new,))) == Accepted((3,))
+        assert (await node.record("a")).sent_up_to == 0
+
+    async def test_a_connection_that_is_over_reads_nothing(self, node: Node) -> None:
+        before = await node.claim()
+        record = await node.claim()
+        await node.do(Accept(message=message(b"1"), targets=(to(record),)))
+
+        async def read(epoch: int) -> int:
+            return len(await node.store.read_queue("a", record.incarnation, 0, 9, 999, epoch=epoch))
+
+        assert (await read(before.epoch), await read(record.epoch), await read(0)) == (0, 1, 1)
+        await node.do(detach(record))
+        assert (await read(record.epoch), await read(0)) == (0, 1)
+
     async def test_what_was_marked_as_it_was_stored_is_not_evicted(self, node: Node) -> None:
         record = await node.claim(bounds=strict("DropOldest"))
-        marking = to(record, marks_epoch=record.epoch)
+        marking = to(record, epoch=record.epoch, raises_mark=True)
         run = AcceptRun(message=message(b""), payloads=(b"1", b"2", b"3"), targets=(marking,))
         assert await node.do(run) == AcceptedRun(((1, 2),))
         await node.do(acknowledge(record, 1))

@@ -162,6 +162,11 @@ async def test_a_newer_format_is_refused(store: EmbeddedStore, path: Path) -> No
         await EmbeddedStore.open(f"sqlite:{path}")
 
 
+async def test_the_store_of_another_broker_is_refused_with_what_would_accept_it(node: Node) -> None:
+    with pytest.raises(StoreMismatch, match=rf"has identity {WORLD}, .* mqtt\.stoa\.dev/accept-store={WORLD}$"):
+        await node.store.join("node-0", "another")
+
+
 async def test_a_store_with_nodes_but_no_world_is_refused(node: Node) -> None:
     connection_of(node).execute("DELETE FROM world WHERE name = 'id'")
     with pytest.raises(StoreMismatch, match="damaged"):

@@ -165,7 +165,7 @@ class StoreMachine(RuleBasedStateMachine):
         model = self.models[name]
         payloads = tuple([b"%06d" % (self.published + number) for number in range(count)])
         self.published += count
-        target = to(model.record, 1, marks_epoch=model.record.epoch if marks else 0)
+        target = to(model.record, 1, epoch=model.record.epoch, raises_mark=marks)
         result = self.do(AcceptRun(message=message(b"", 2), payloads=payloads, targets=(target,)))
         places, evicted = [], []
         for index, payload in enumerate(payloads):
@@ -261,6 +261,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.models[name] = Model(result.record)
         else:
             model.record = result.record
+            model.sent_up_to = min(model.sent_up_to, model.last)
 
     @precondition(lambda self: self.models)
     @invariant()

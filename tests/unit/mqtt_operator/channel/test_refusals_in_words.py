@@ -28,7 +28,6 @@ SETTINGS = RedisSettings(addresses=("redis:6379",), key_prefix="p")
         (redis.exceptions.NoPermissionError("NOPERM"), "does not let us in", False),
         (redis.exceptions.OutOfMemoryError("OOM"), "is full", True),
         (redis.ReadOnlyError("READONLY"), "is a replica", True),
-        (MasterNotFoundError("none"), "know no primary", True),
         (redis.ResponseError("ERR what"), "answered with an error", True),
     ],
 )
@@ -38,6 +37,38 @@ def test_each_refusal_has_its_words(error: Exception, words: str, passes_by_itse
     assert "redis:6379" in told.where
     assert told.to_do
     assert isinstance(told, StoreAwayError) is passes_by_itself
+
+
+SENTINELS = RedisSettings(addresses=("a:26379", "b:26379"), key_prefix="p", master_name="plant")
+SILENT = "<redis.client.Redis(<ConnectionPool(<SSLConnection(ssl_ca_data=-----BEGIN {}, self=<object at {}>)>)>)> - {}"
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        ((), "though they answer"),
+        (("ConnectionError('Error 111')",), "some do not answer"),
+        (("ConnectionError('x')", "AuthenticationError('invalid')"), "some do not let us in"),
+    ],
+)
+def test_a_missing_primary_is_told_in_the_same_words_each_time(raised: tuple[str, ...], words: str) -> None:
+    def told(address: str) -> str:
+        silent = ", ".join(SILENT.format("CERTIFICATE" * 99, address, each) for each in raised)
+        return str(explain(MasterNotFoundError(f"No master found for 'plant' : {silent}"), SENTINELS))
+
+    assert told("0x7f01") == told("0x7f02")
+    assert "a primary called plant, " in told("")
+    assert "a:26379, b:26379" in told("")
+    assert words in told("")
+    assert "CERTIFICATE" not in told("")
+
+
+def test_a_missing_primary_comes_back_by_itself() -> None:
+    assert isinstance(explain(MasterNotFoundError("No master found for 'plant'"), SENTINELS), StoreAwayError)
+
+
+def test_what_a_server_says_is_cut_short() -> None:
+    assert len(str(explain(redis.ResponseError("ERR " + "x" * 9_000), SETTINGS))) < 1_000
 
 
 def test_what_a_server_says_cannot_steer_a_terminal() -> None:

@@ -10,10 +10,14 @@ import yaml
 from click.testing import CliRunner, Result
 
 from mqtt_api.node_settings import RedisSettings
+from mqtt_operator.channel.terms import StoreAwayError
 from mqtt_operator.cli import crds as crds_command
+from mqtt_operator.cli.can_i import MISTAKES_SHOWN_MAX
 from mqtt_operator.cli.main import COMMANDS, stoa
+from mqtt_operator.cli.nodes import told
 from mqtt_operator.cli.options import EXIT_DENIED, EXIT_FAILED, EXIT_USAGE
 from mqtt_operator.local.data_folder import DataFolder
+from mqtt_operator.local.members import Look, NodeView, State
 from mqtt_operator.local.run_document import Run, RunNode
 
 
@@ -169,6 +173,28 @@ def test_can_i_in_a_folder_with_mistakes_fails(plant: Path, folder: Any) -> None
     assert "broken.yaml" in result.stderr
 
 
+def test_can_i_in_a_folder_full_of_mistakes_shows_some_and_asks_for_the_folder(folder: Any, client: Any) -> None:
+    folder.put("many.yaml", *(client(f"c{number}", nonsense=True) for number in range(30)))
+    result = run("can-i", "pump-7", "publish", "t", "-f", Path(folder.path))
+    assert result.exit_code == EXIT_FAILED
+    assert result.stderr.count("spec.nonsense") == MISTAKES_SHOWN_MAX
+    assert "more\n  Name the folder with -f; `stoa validate FOLDER` lists all mistakes" in result.stderr
+
+
+@pytest.mark.parametrize(("written", "meant"), [("--hst", "--host"), ("--node", "--nodes")])
+def test_an_option_that_is_a_slip_of_another_is_recognized(plant: Path, written: str, meant: str) -> None:
+    result = run("up", plant, written, "1")
+    assert result.exit_code == EXIT_USAGE
+    assert f"Did you mean {meant}?" in result.stderr.replace("'", "")
+
+
+def test_an_option_like_no_other_is_not_taken_for_another(plant: Path) -> None:
+    result = run("up", plant, "--portt", "1")
+    assert result.exit_code == EXIT_USAGE
+    assert "No such option '--portt'." in result.stderr
+    assert "Did you mean" not in result.stderr
+
+
 def test_up_says_what_several_nodes_need(plant: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     result = run("up", plant, "--nodes", "2", "--data", data)
@@ -242,6 +268,16 @@ def test_a_store_that_cannot_be_asked_is_told_beside_the_nodes(plant: Path, tmp_
     assert result.exit_code == EXIT_FAILED
     assert "plant-1  away" in result.stdout
     assert f"path: {tmp_path / 'no-password'}" in result.stderr
+
+
+def test_a_store_that_ended_with_its_nodes_is_nothing_to_start_by_hand() -> None:
+    look = Look(
+        nodes=(NodeView(node="plant-0", state=State.AWAY, address=""),),
+        problem=StoreAwayError("The store does not answer.", to_do="Start it."),
+    )
+    assert told(look) == ["No node runs: run `stoa up` again."]
+    answering = Look(nodes=(NodeView(node="plant-0", state=State.READY, address=""),), problem=look.problem)
+    assert told(answering) == [str(look.problem)]
 
 
 def test_a_single_node_is_not_drained_for_nobody_would_take_its_clients(plant: Path, tmp_path: Path) -> None:

@@ -362,6 +362,7 @@ def test_what_a_changed_broker_does_not_want_any_more_is_left_over() -> None:
     changes: dict[str, Any] = {"services": [], "monitoring": {}, "autoscaling": None}
     changes |= {"listeners": [{"name": "mqtt", "port": 1883, "allowPlaintext": True}]}
     assert leftovers("plant", built("plant"), **changes) == [
+        "ConfigMap/plant-client-cas",
         "Service/plant-public",
         "Service/plant-ports",
         "Certificate/plant-mqtts-tls",

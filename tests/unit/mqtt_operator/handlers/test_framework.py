@@ -1,13 +1,14 @@
 """The framework as we tune it: what it writes into objects, and what it asks for."""
 
-import asyncio
+from unittest.mock import AsyncMock, Mock
 
 import kopf
 import pytest
 
-from mqtt_operator.handlers.framework import END, NoDiffBase, _until, connection_info, tuned
+from mqtt_operator.handlers.framework import END, Framework, NoDiffBase, connection_info, tuned
 from mqtt_operator.kube.session import Login
 from mqtt_operator.reconcile.seen import BOOKKEEPING
+from mqtt_operator.settings import read_settings
 
 LOGIN = Login("https://api:6443", "/ca.crt", "opensesame", None, None, verify=True, proxy=None)
 
@@ -57,29 +58,13 @@ def test_it_logs_in_as_whoever_we_are(verify: bool) -> None:
     assert (info.certificate_path, info.private_key_path, info.insecure) == ("/tls.crt", "/tls.key", not verify)
 
 
-async def test_work_ends_when_it_is_told_to_stop_and_not_before() -> None:
-    stop, steps = asyncio.Event(), []
-
-    async def work() -> None:
-        try:
-            steps.append("begun")
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.sleep(0)
-            steps.append("ended")
-
-    task = asyncio.create_task(_until(stop.wait(), work()))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert steps == ["begun"]
-    stop.set()
-    await task
-    assert steps == ["begun", "ended"]
-
-
-async def test_work_that_fails_is_not_waited_for() -> None:
-    async def work() -> None:
-        raise RuntimeError("a bug")
-
-    with pytest.raises(RuntimeError):
-        await _until(asyncio.Event().wait(), work())
+def test_it_handles_nothing_but_the_end_of_brokers() -> None:
+    """A daemon would hold every broker by the finalizer."""
+    settings = read_settings(["--broker-image", "stoa:1", "--namespace", "mqtt"], {})
+    registry = Framework(settings, login=AsyncMock(), stories=Mock())._registry()
+    assert not registry._spawning.get_all_handlers()
+    assert not registry._watching.get_all_handlers()
+    assert not registry._indexing.get_all_handlers()
+    (handler,) = registry._changing.get_all_handlers()
+    assert (handler.id, handler.reason, handler.requires_finalizer) == (END, kopf.Reason.DELETE, True)
+    assert handler.when is not None

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 
 from mqtt_operator.desired import kinds
-from mqtt_operator.handlers.stories import Runner, Stories, Strays
+from mqtt_operator.handlers.stories import Runner, Served, Stories, Strays
 from mqtt_operator.reconcile.exchange import EmbeddedPlace, Exchange, PolicyReport
 from mqtt_operator.reconcile.keys import BrokerKey
 from mqtt_operator.reconcile.loop import Outcome
@@ -25,6 +26,7 @@ class Story:
         self.may_pass = asyncio.Event()
         self.may_pass.set()
         self.under_way = self.most = 0
+        self.forgotten: list[BrokerKey] = []
 
     async def reconcile(self, key: BrokerKey) -> Outcome:
         self.passes.append(key)
@@ -33,6 +35,9 @@ class Story:
         await self.may_pass.wait()
         self.under_way -= 1
         return Outcome("done", is_over=self.is_over)
+
+    def forget(self, key: BrokerKey) -> None:
+        self.forgotten.append(key)
 
 
 class Meter:
@@ -142,6 +147,82 @@ async def test_one_story_of_one_broker_never_passes_twice_at_a_time(world: World
         world.broker.may_pass.set()
         await turns()
         assert world.broker.passes.count(PLANT) == 2
+
+
+async def test_a_broker_is_served_from_when_it_is_seen_until_it_is_gone_and_then_forgotten(world: World) -> None:
+    async with running(Served(world.registry, world.runner).run()):
+        assert world.passes() == (0, 0)
+        world.registry.see(broker())
+        await turns()
+        assert world.passes() == (1, 1)
+        world.registry.see(broker(metadata__labels={"a": "b"}))
+        await turns()
+        assert world.passes() == (1, 1)
+        assert world.broker.forgotten == []
+        world.registry.forget(broker())
+        await turns()
+        assert world.broker.forgotten == [PLANT]
+        world.passes()
+        world.registry.see(broker("other"))
+        await turns()
+        assert set(world.broker.passes) == {OTHER}
+
+
+async def test_a_broker_on_its_way_out_is_served_no_more_and_remembered_until_it_is_gone(world: World) -> None:
+    """Kubernetes removes what it owns: whoever goes on would make it anew."""
+    gone: list[BrokerKey] = []
+    world.exchange.on_forget(gone.append)
+    world.registry.see(broker())
+    async with running(Served(world.registry, world.runner).run()):
+        world.registry.see(broker(metadata__deletionTimestamp="2026-01-31T12:00:00Z"))
+        await turns()
+        world.passes()
+        assert gone == [PLANT]
+        world.registry.see(permission())
+        world.registry.see(broker(metadata__deletionTimestamp="2026-01-31T12:00:00Z", metadata__labels={"a": "b"}))
+        await turns()
+        assert world.passes() == (0, 0)
+        assert world.broker.forgotten == []
+        world.registry.forget(broker())
+        await turns()
+        assert world.broker.forgotten == [PLANT]
+
+
+async def test_another_broker_of_the_same_name_is_another_story(world: World) -> None:
+    """A list after a gap tells of the second one alone."""
+    world.registry.see(broker())
+    async with running(Served(world.registry, world.runner).run()):
+        world.registry.see(broker(metadata__uid="uid-another"))
+        await turns()
+        assert world.broker.forgotten == [PLANT]
+        world.passes()
+        world.registry.see(permission())
+        await turns()
+        assert world.passes() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("store", "policy", "is_held"),
+    [
+        ({"redis": {"addresses": ["redis:6379"]}}, "Delete", True),
+        ({"redis": {"addresses": ["redis:6379"]}}, "Retain", False),
+        ({"managed": {}}, "Delete", False),
+        ({"embedded": {}}, "Delete", False),
+        (None, "Delete", False),
+        ("nonsense", "Delete", False),
+    ],
+)
+async def test_a_finalizer_holds_only_brokers_that_leave_something_where_nothing_of_theirs_goes(
+    store: object, policy: str, is_held: bool, world: World
+) -> None:
+    assert world.runner.holds("mqtt", {"sessionStore": store, "deletionPolicy": policy}) is is_held
+
+
+async def test_no_finalizer_holds_a_broker_in_a_namespace_that_is_being_deleted(world: World) -> None:
+    spec = {"sessionStore": {"redis": {"addresses": ["redis:6379"]}}, "deletionPolicy": "Delete"}
+    world.registry.see_ending({"mqtt": datetime.now(UTC)})
+    assert not world.runner.holds("mqtt", spec)
+    assert world.runner.holds("team", spec)
 
 
 async def test_strays_have_their_policy_story_as_long_as_they_are_strays(world: World) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from mqtt_operator.kube.answers import is_success, problem_of
-from mqtt_operator.kube.port import Call, ConflictError, ForbiddenError, KubeAwayError, KubeError, RefusedError
+from mqtt_operator.kube.port import (
+    Call,
+    ConflictError,
+    ForbiddenError,
+    KubeAwayError,
+    KubeError,
+    NamespaceEndsError,
+    RefusedError,
+)
 from mqtt_operator.kube.session import Answer, NoAnswerError
 
 CALL = Call("patch", "apps", "statefulsets")
@@ -57,6 +65,16 @@ def test_an_admission_policy_that_forbids_is_a_refusal_with_its_own_words() -> N
     error = problem(403, message='pods "plant-0" is forbidden: violates PodSecurity "restricted:latest"')
     assert isinstance(error, RefusedError)
     assert "PodSecurity" in error.reason
+
+
+def test_a_namespace_that_is_being_deleted_is_no_lack_of_rights() -> None:
+    message = (
+        'services "plant" is forbidden: unable to create new content in namespace mqtt because it is being deleted'
+    )
+    causes = [{"reason": "NamespaceTerminating", "field": "metadata.namespace", "message": "it is being terminated"}]
+    error = problem(403, message=message, details={"causes": causes})
+    assert isinstance(error, NamespaceEndsError)
+    assert error.what == "Namespace mqtt is being deleted: nothing can be made in it any more."
 
 
 def test_a_patch_for_an_object_that_was_replaced_is_a_conflict() -> None:

@@ -304,6 +304,25 @@ async def test_an_event_that_cannot_be_written_is_no_error(caplog: pytest.LogCap
     assert "An event could not be written" in caplog.text
 
 
+async def test_into_a_namespace_that_is_being_deleted_no_more_events_are_written(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "events is forbidden: unable to create new content in namespace mqtt because it is being terminated"
+    refusal = {"message": message, "details": {"causes": [{"reason": "NamespaceTerminating"}]}}
+    door = Door(answer(refusal, 403), answer({}, 201), answer({}, 201))
+    for _ in range(3):
+        await door.kube.event(BROKER, EventType.NORMAL, "Scaled", "To 3 nodes.")
+    assert len(door.session.requests) == 1
+    assert caplog.text == ""
+    other = {**BROKER, "metadata": {**BROKER["metadata"], "namespace": "team"}}
+    await door.kube.event(other, EventType.NORMAL, "Scaled", "To 3 nodes.")
+    assert len(door.session.requests) == 2
+    monkeypatch.setattr("mqtt_operator.kube.api.SILENT_S", 0.0)
+    door.kube._silent_until.clear()
+    await door.kube.event(BROKER, EventType.NORMAL, "Ready", "There may be another namespace of that name by now.")
+    assert len(door.session.requests) == 3
+
+
 async def test_changes_come_line_by_line() -> None:
     door = Door()
     door.session.stream = [b'{"type": "ADDED", "object": {"metadata": {"resourceVersion": "8"}}}\n']

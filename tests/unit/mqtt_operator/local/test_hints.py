@@ -9,7 +9,7 @@ import msgspec
 from mqtt_api.node_settings import ListenerSettings, ProxyProtocolSettings, TLSSettings, WebSocketSettings
 from mqtt_api.policy import Policy
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission, parse_document
-from mqtt_operator.local.deploy import best_listener
+from mqtt_operator.desired.entrance import best_listener
 from mqtt_operator.local.hints import Account, Hint, hints, scram_hint
 from mqtt_operator.policy.compile import compile_policy
 

@@ -8,12 +8,15 @@ import pytest
 from mqtt_api.node_settings import RedisSettings, RedisTLSSettings
 from mqtt_operator.desired.store_access import StoreAccess, StoreSecrets
 from mqtt_operator.reconcile.keys import BrokerKey
+from mqtt_operator.reconcile.lags import Lags
 from mqtt_operator.reconcile.observe import Found
 from mqtt_operator.reconcile.progress import MOVES_WITHIN, Progress
 from mqtt_operator.reconcile.registry import Registry
 from mqtt_operator.reconcile.sights import LOOK_AGAIN_AFTER, Sights
 from mqtt_operator.reconcile.store_files import StoreFiles
 from mqtt_operator.reconcile.turns import Turns
+from mqtt_operator.status.observation import Lag
+from unit.mqtt_operator.status.observations import node, observed
 
 A, B, C = BrokerKey("mqtt", "a"), BrokerKey("mqtt", "b"), BrokerKey("other", "a")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -58,6 +61,17 @@ def test_what_looks_the_same_for_too_long_is_overdue() -> None:
     assert not progress.is_overdue(A, "starting", NOW + MOVES_WITHIN * 2)
     progress.forget(A)
     assert not progress.is_overdue(A, "starting", NOW + MOVES_WITHIN * 9)
+
+
+def test_since_when_nodes_are_behind_is_remembered_until_the_broker_is_gone() -> None:
+    lags, nodes = Lags(), (node(0, policy_revision=6), node(1))
+    behind = observed(now=NOW, nodes=nodes)
+    assert lags.look(A, behind, {}) == Lag(revision=7, since=NOW)
+    later = observed(now=NOW + timedelta(seconds=9), nodes=nodes)
+    assert lags.look(A, later, {}) == Lag(revision=7, since=NOW)
+    assert lags.look(B, later, {}) == Lag(revision=7, since=later.now)
+    lags.forget(A)
+    assert lags.look(A, later, {}) == Lag(revision=7, since=later.now)
 
 
 class Looker:
@@ -141,6 +155,18 @@ def test_a_new_password_replaces_the_old_one_and_users_do_not_share_files(tmp_pa
     )
 
 
+def test_how_a_store_was_logged_in_to_is_known_until_the_broker_is_gone(tmp_path: Path) -> None:
+    files = StoreFiles(tmp_path)
+    assert files.known(A, "operator") is None
+    settings = files.settings(A, "operator", access("r:1", password="one"))
+    others = files.settings(B, "operator", access("r:1", password="another"))
+    assert files.known(A, "operator") == settings
+    assert files.known(A, "admin") is None
+    files.forget(A)
+    assert files.known(A, "operator") is None
+    assert files.known(B, "operator") == others
+
+
 def test_without_secrets_no_file_is_named(tmp_path: Path) -> None:
     settings = StoreFiles(tmp_path).settings(A, "operator", access("redis.example.org:6379"))
     assert (settings.password_file, settings.sentinel_password_file) == (None, None)
@@ -159,3 +185,21 @@ def test_without_secrets_no_file_is_named(tmp_path: Path) -> None:
 )
 def test_a_name_that_only_pods_of_the_broker_would_find_is_completed(address: str, found: str, tmp_path: Path) -> None:
     assert StoreFiles(tmp_path).settings(A, "operator", access(address)).addresses == (found,)
+
+
+def test_a_turn_is_taken_when_it_is_given_not_when_the_pass_is_over() -> None:
+    """Passes of two brokers are under way at the same time: the second one must see the first."""
+    turns = Turns()
+    for each in (A, B):
+        turns.tell(each, is_upgrading=False)
+    with turns.taken(A):
+        assert turns.before(B, [A, B]) == A
+    assert turns.before(B, [A, B]) == A
+
+
+def test_a_pass_that_fails_gives_its_turn_back() -> None:
+    turns = Turns()
+    turns.tell(B, is_upgrading=False)
+    with pytest.raises(LookupError), turns.taken(A):
+        raise LookupError
+    assert turns.before(B, [A, B]) is None

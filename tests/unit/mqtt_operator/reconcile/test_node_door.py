@@ -16,7 +16,13 @@ def test_its_status_says_what_a_lease_would() -> None:
         "connections": 12,
         "sessions": 40,
         "listeners": {
-            "mqtts": {"port": 8883, "connections": 12, "serial": "0a", "not_after": "2026-03-02T00:00:00+00:00"},
+            "mqtts": {
+                "port": 8883,
+                "connections": 12,
+                "serial": "0a",
+                "not_after": "2026-03-02T00:00:00+00:00",
+                "client_cas": "c1",
+            },
             "mqtt": {"port": 1883, "connections": 0, "serial": None, "not_after": None},
         },
     }
@@ -25,7 +31,9 @@ def test_its_status_says_what_a_lease_would() -> None:
         version="0.1.0",
         policy_revision=7,
         connections=12,
-        certificates={"mqtts": ListenerCertificate(serial="0a", not_after="2026-03-02T00:00:00+00:00")},
+        certificates={
+            "mqtts": ListenerCertificate(serial="0a", not_after="2026-03-02T00:00:00+00:00", client_cas="c1")
+        },
     )
 
 

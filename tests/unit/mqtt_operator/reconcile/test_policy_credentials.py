@@ -71,6 +71,32 @@ async def test_a_secret_that_we_did_not_make_is_neither_written_nor_used(rig: Po
     assert "somebody" not in told[2]
 
 
+async def test_nothing_is_made_for_a_client_whose_user_name_is_another_s_until_it_is_its_own(rig: PolicyRig) -> None:
+    rig.see(client("pump-7", spec__credentials=GENERATE))
+    await rig.in_force()
+    mine = {"passwords": [{"generate": {"secretName": "rival"}}]}
+    rig.see(client("rival", spec__username="pump-7", spec__credentials=mine))
+    await rig.in_force()
+    told = rig.status(MQTT_CLIENT, "rival")["conditions"]
+    assert told["Accepted"][:2] == ("False", "UsernameTaken")
+    assert told["ResolvedRefs"][0] == "True"
+    assert "create Secret rival" not in rig.kube.writes
+    await rig.restart()
+    await rig.in_force()
+    assert "create Secret rival" not in rig.kube.writes
+    rig.kube.take(MQTT_CLIENT, "pump-7")
+    await rig.in_force()
+    assert rig.kube.writes.count("create Secret rival") == 1
+    assert rig.status(MQTT_CLIENT, "rival")["conditions"]["Ready"][0] == "True"
+
+
+async def test_nothing_is_made_for_two_that_claim_one_user_name_at_once(rig: PolicyRig) -> None:
+    for name in ("a", "b"):
+        rig.see(client(name, spec__username="u", spec__credentials={"passwords": [{"generate": {"secretName": name}}]}))
+    await rig.in_force()
+    assert {"create Secret a", "create Secret b"} & set(rig.kube.writes) == set()
+
+
 async def test_a_secret_of_a_former_client_of_that_name_is_not_ours(rig: PolicyRig) -> None:
     rig.see(client(spec__credentials=GENERATE))
     await rig.in_force()
@@ -168,6 +194,31 @@ async def test_a_restart_in_the_middle_of_a_replacement_goes_on_with_it(rig: Pol
     await rig.restart()
     policy = await rig.in_force()
     assert rig.kube.secret("pump-7-mqtt")["password"] == second
+    assert lets_in(policy, second)
+
+
+@pytest.mark.parametrize("passes", range(1, 5))
+@pytest.mark.parametrize("is_kept", [True, False], ids=["cached", "not cached"])
+async def test_another_operator_tells_a_new_password_once_all_nodes_know_it(
+    rig: PolicyRig, passes: int, is_kept: bool
+) -> None:
+    rig.see(client(spec__credentials=HOURLY))
+    await rig.in_force()
+    first = rig.kube.secret("pump-7-mqtt")["password"]
+    rig.wait(3600)
+    for _ in range(passes):
+        await rig.run()
+    second = rig.kube.secret("pump-7-mqtt")["next-password"]
+    if not is_kept:
+        rig.store.verifiers.clear()
+    await rig.restart()
+    for _ in range(4):
+        await rig.run()
+        rig.wait(1.0)
+    assert rig.kube.secret("pump-7-mqtt")["password"] == first  # nodes did not follow
+    policy = await rig.in_force()
+    assert rig.kube.secret("pump-7-mqtt")["password"] == second
+    assert lets_in(policy, first)
     assert lets_in(policy, second)
 
 

@@ -8,15 +8,18 @@ import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
 
+from mqtt_api.conditions import Reason
 from mqtt_api.policy import Effect
 from mqtt_operator.channel.terms import RolledBackError, SharedStoreError, StoreAwayError
 from mqtt_operator.desired.kinds import MQTT_BROKER, MQTT_CLIENT, SECRET, TOPIC_PERMISSION
 from mqtt_operator.errors import ExpectedError
+from mqtt_operator.reconcile.exchange import SharedPlace
 from mqtt_operator.reconcile.policy_clients import PURGE_DELAY_S, PURGE_KEPT_S
 from mqtt_operator.reconcile.policy_ledger import GRACE_S
 from mqtt_operator.reconcile.policy_story import KEEP_S
 from mqtt_operator.reconcile.registry import Scope, UnseenError
-from support.policy_rig import KEY, PolicyRig
+from mqtt_operator.status.verdict import Problem
+from support.policy_rig import KEY, SETTINGS, WORLD, PolicyRig
 from unit.mqtt_operator.reconcile.documents import broker, client, permission, secret
 
 PASSWORD = {"passwords": [{"secretRef": {"name": "pump-7", "key": "password"}}]}
@@ -366,6 +369,22 @@ async def test_many_that_went_while_nobody_looked_wait_as_well(rig: PolicyRig) -
     assert rig.report.stalled
 
 
+async def test_what_a_broker_before_this_one_allowed_holds_for_nobody_and_its_revision_is_passed(
+    rig: PolicyRig,
+) -> None:
+    """A store that was kept: it is not many who went, but another broker who never knew them."""
+    rig.see(*(certified(f"pump-{number}") for number in range(40)))
+    await rig.in_force()
+    revision = rig.store.revision
+    await rig.restart()
+    for number in range(39):
+        rig.kube.take(MQTT_CLIENT, f"pump-{number}")
+    rig.tell_place(SharedPlace(world=WORLD, may_be_new=False, accepts=True, settings=SETTINGS, is_inherited=True))
+    assert set((await rig.in_force()).principals) == {"pump-39"}
+    assert rig.store.revision == revision + 1
+    assert rig.report.stalled == ""
+
+
 async def test_a_few_that_went_while_nobody_looked_are_gone(rig: PolicyRig) -> None:
     rig.see(*(certified(f"pump-{number}") for number in range(40)))
     await rig.in_force()
@@ -617,6 +636,31 @@ async def test_nothing_is_written_before_the_store_is_known() -> None:
         rig.see(broker(), certified())
         assert "waits" in (await rig.run()).sentence
         assert rig.store.revision == -1
+
+
+async def test_members_are_told_why_there_is_no_store_that_could_hold_a_first_policy() -> None:
+    problem = Problem(Reason.STORE_REPLACED, "The store has identity 7d0a.")
+    async with PolicyRig() as rig:
+        rig.see(broker(), certified(), permission())
+        rig.exchange.tell_place(KEY, None, problem)
+        await rig.run()
+        for kind, name in ((MQTT_CLIENT, "pump-7"), (TOPIC_PERMISSION, "pumps")):
+            sentence = "MQTTBroker mqtt/plant has no store to keep it in yet: The store has identity 7d0a."
+            assert rig.status(kind, name)["conditions"]["Programmed"] == ("False", "StoreReplaced", sentence)
+            assert rig.status(kind, name)["conditions"]["Ready"][2] == sentence
+        rig.tell_place()
+        await rig.in_force()
+        assert rig.status(MQTT_CLIENT, "pump-7")["conditions"]["Ready"][0] == "True"
+
+
+async def test_members_that_nodes_know_are_not_told_of_a_store_that_was_lost_later(rig: PolicyRig) -> None:
+    rig.see(certified())
+    await rig.in_force()
+    rig.see({**broker(), "status": {"policy": {"revision": 0}}})
+    await rig.restart()
+    rig.exchange.tell_place(KEY, None, Problem(Reason.STORE_REPLACED, "The store is empty."))
+    assert "waits" in (await rig.run()).sentence
+    assert rig.status(MQTT_CLIENT, "pump-7")["conditions"]["Ready"][0] == "True"
 
 
 async def test_a_namesake_of_a_broker_that_was_deleted_begins_anew(rig: PolicyRig) -> None:

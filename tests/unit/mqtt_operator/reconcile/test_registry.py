@@ -1,6 +1,7 @@
 """The operator's memory: which object concerns which broker, and who hears of it."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,6 +14,7 @@ from mqtt_operator.reconcile.keys import BrokerKey, DataKey, ObjectKey
 from mqtt_operator.reconcile.registry import EVERYWHERE, Concern, Registry, Scope, UnseenError
 from unit.mqtt_operator.reconcile.documents import broker, client, permission, secret
 
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 PLANT = BrokerKey("mqtt", "plant")
 OTHER = BrokerKey("mqtt", "other")
 PUMP = ObjectKey("mqtt", "pump-7")
@@ -266,6 +268,32 @@ def test_the_homes_are_where_brokers_and_clients_are() -> None:
     here.forget(client("pump-8", metadata__namespace="team"))
     assert here.homes == {"mqtt"}
     assert changes[-1] == {"mqtt"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"metadata__uid": "another"}, {"metadata__deletionTimestamp": "2026-01-31T12:00Z"}]
+)
+def test_whoever_keeps_stories_going_hears_of_another_broker_and_of_one_that_is_about_to_go(changes: Manifest) -> None:
+    found = registry(broker())
+    told: list[None] = []
+    found.observe(lambda: told.append(None))
+    found.see(broker(metadata__labels={"a": "b"}))
+    assert told == []
+    found.see(broker(**changes))
+    assert told == [None]
+
+
+def test_a_namespace_that_is_being_deleted_concerns_the_brokers_in_it_once() -> None:
+    found = registry(broker(), broker(metadata__namespace="team"), namespaces=("mqtt", "team"))
+    here, there = Ear(found, concerns=Concern.BROKER), Ear(found, BrokerKey("team", "plant"), Concern.BROKER)
+    assert found.ending_since("mqtt") is None
+    found.see_ending({"mqtt": NOW})
+    found.see_ending({"mqtt": NOW})
+    assert (here.heard(), there.heard()) == (1, 0)
+    assert found.ending_since("mqtt") == NOW
+    assert found.ending_since("team") is None
+    found.see_ending({})
+    assert found.ending_since("mqtt") is None
 
 
 def test_strays_are_brokers_that_are_named_and_not_there() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from mqtt_api.kinds.common import DataKind
-from mqtt_api.resources import MQTTClient
+from mqtt_api.resources import MQTTBroker, MQTTClient
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.reconcile import seen as module
 from mqtt_operator.reconcile.keys import BrokerKey, DataKey, ObjectKey
@@ -14,6 +14,10 @@ from unit.mqtt_operator.reconcile.documents import broker, client, permission, s
 
 def seen_client(document: Manifest, before: Seen[MQTTClient] | None = None) -> Seen[MQTTClient]:
     return see(document, before)
+
+
+def see_broker(document: Manifest) -> Seen[MQTTBroker]:
+    return see(document, None)
 
 
 def test_an_object_is_read_into_its_resource_and_what_is_needed_around_it() -> None:
@@ -29,6 +33,12 @@ def test_an_object_is_read_into_its_resource_and_what_is_needed_around_it() -> N
         "kind": "MQTTClient",
         "metadata": {"namespace": "mqtt", "name": "pump-7", "uid": "uid-pump-7"},
     }
+
+
+def test_whether_our_finalizer_holds_it_is_seen() -> None:
+    assert not see_broker(broker()).has_finalizer
+    assert not see_broker(broker(metadata__finalizers=["foregroundDeletion"])).has_finalizer
+    assert see_broker(broker(metadata__finalizers=["foregroundDeletion", "mqtt.stoa.dev/finalizer"])).has_finalizer
 
 
 @pytest.mark.parametrize(

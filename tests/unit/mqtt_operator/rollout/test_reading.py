@@ -37,7 +37,11 @@ def pod(name: str = "plant-7", *, owner: str = "set-1", **parts: Any) -> Manifes
         "ownerReferences": [{"uid": owner}],
         **parts.pop("metadata", {}),
     }
-    return {"kind": "Pod", "metadata": metadata, "status": parts}
+    spec = {
+        "initContainers": [{"name": "first", "image": "tools:1"}],
+        "containers": [{"name": "broker", "image": "b:2"}],
+    }
+    return {"kind": "Pod", "metadata": metadata, "spec": spec, "status": parts}
 
 
 def waiting(reason: str, where: str = "containerStatuses") -> Manifest:
@@ -94,8 +98,22 @@ READY: dict[str, Any] = {"conditions": [condition("Ready", "True")]}
             waiting("ImagePullBackOff", "initContainerStatuses"),
             SOON,
             Health.FAILING,
-            "cannot get its image (ImagePullBackOff)",
+            "cannot get its image b:2 (ImagePullBackOff): correct spec.image, or set it back",
             id="no image",
+        ),
+        pytest.param(
+            waiting("ErrImageNeverPull"),
+            SOON,
+            Health.FAILING,
+            "has no image b:2, and none may be pulled (ErrImageNeverPull): correct spec.image, or set it back",
+            id="no image, and none may be pulled",
+        ),
+        pytest.param(
+            {"containerStatuses": [{"name": "side", "image": "c:3", "state": {"waiting": {"reason": "ErrImagePull"}}}]},
+            SOON,
+            Health.FAILING,
+            "cannot get its image c:3 (ErrImagePull): correct spec.image, or set it back",
+            id="no image of a container that somebody added",
         ),
         pytest.param(waiting("ContainerCreating"), SOON, Health.STARTING, "", id="it is being made"),
         pytest.param(

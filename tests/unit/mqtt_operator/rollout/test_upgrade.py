@@ -25,7 +25,7 @@ def wishes(
         pytest.param(wishes(running=None), Choice(image="new"), id="a new broker gets the release"),
         pytest.param(wishes(running=None, policy=MANUAL, before_us="a/b"), Choice(image="new"), id="at once"),
         pytest.param(wishes(running="new", policy=MANUAL), Choice(image="new"), id="what runs is the release"),
-        pytest.param(wishes(), Choice(image="new"), id="an upgrade"),
+        pytest.param(wishes(), Choice(image="new", is_upgrade=True), id="an upgrade"),
         pytest.param(wishes(policy=MANUAL), Choice(image="old", held="upgradePolicy is Manual"), id="held by hand"),
         pytest.param(
             wishes(before_us="a/b"),

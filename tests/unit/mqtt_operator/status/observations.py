@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from mqtt_api.node_facts import ListenerCertificate, NodeFacts
 from mqtt_api.resources import MQTTBroker, parse_document
 from mqtt_operator.rollout.plan import Rest
@@ -36,6 +38,15 @@ def node(number: int = 0, *, ready: bool = True, told: bool = True, **facts: Any
         **facts,
     }
     return NodeSeen(name=f"plant-{number}", is_ready=ready, facts=NodeFacts(**said) if told else None)
+
+
+VERIFYING = msgspec.structs.replace(CERTIFICATE, client_cas="c1")
+
+
+def verifying(number: int, client_cas: str) -> NodeSeen:
+    """It serves the newest certificate, and verifies clients by these CAs. Others do not tell."""
+    shown = ListenerCertificate(serial="0a", not_after="2026-03-02T00:00:00+00:00", client_cas=client_cas)
+    return node(number, certificates={"mqtts": shown})
 
 
 def observed(read: MQTTBroker | None = None, **facts: Any) -> Observation:

@@ -13,7 +13,16 @@ from mqtt_operator.status.broker import verdicts
 from mqtt_operator.status.observation import CertificateSeen, Contact, Observation, PolicySeen, StoreSeen
 from mqtt_operator.status.verdict import Problem
 from support.broker_documents import EMBEDDED
-from unit.mqtt_operator.status.observations import CERTIFICATE, NOW, REACHED, broker, node, observed
+from unit.mqtt_operator.status.observations import (
+    CERTIFICATE,
+    NOW,
+    REACHED,
+    VERIFYING,
+    broker,
+    node,
+    observed,
+    verifying,
+)
 
 MISSING = Problem(Reason.SECRET_NOT_FOUND, "Secret a is missing.")
 TAKEN = Problem(Reason.STORE_PREFIX_TAKEN, "Another broker was there before.")
@@ -21,6 +30,8 @@ REFUSED = Problem(Reason.REFUSED_BY_API_SERVER, "The API server says no.")
 AWAY = Problem(Reason.STORE_UNREACHABLE, "The store does not answer.")
 LOST = StoreSeen(contact=Contact.LOST, id="7d0a", problem=AWAY)
 PENDING = Problem(Reason.CERTIFICATE_PENDING, "The certificate is not there yet.")
+NO_ISSUER = Problem(Reason.ISSUER_NOT_FOUND, "There is no Issuer ca.")
+NOT_INSTALLED = Problem(Reason.CERT_MANAGER_NOT_INSTALLED, "Install cert-manager.")
 WEAK: dict[str, Any] = {
     "listeners": [{"name": "mqtt", "port": 1883, "allowPlaintext": True}],
 }
@@ -132,6 +143,36 @@ CASES = [
     (ConditionType.CERTIFICATES_READY, SOUND, "True", "AllServed", "All nodes serve the newest certificates."),
     (
         ConditionType.CERTIFICATES_READY,
+        observed(nodes=()),
+        "False",
+        "NoNodes",
+        "The certificates are there, and no node to serve them yet.",
+    ),
+    (
+        ConditionType.CERTIFICATES_READY,
+        observed(certificates=(msgspec.structs.replace(CERTIFICATE, problem=NO_ISSUER),), renewing=(NO_ISSUER,)),
+        "False",
+        "IssuerNotFound",
+        NO_ISSUER.sentence,
+    ),
+    (
+        ConditionType.CERTIFICATES_READY,
+        observed(certificates=(CertificateSeen(listener="mqtts", problem=NOT_INSTALLED),)),
+        "False",
+        "CertManagerNotInstalled",
+        NOT_INSTALLED.sentence,
+    ),
+    (ConditionType.RESOLVED_REFS, observed(renewing=(NO_ISSUER,)), "False", "IssuerNotFound", NO_ISSUER.sentence),
+    (ConditionType.READY, observed(renewing=(NO_ISSUER,)), "True", "AllReady", "3 of 3 nodes accept clients."),
+    (
+        ConditionType.READY,
+        observed(renewing=(NO_ISSUER,), unresolved=(MISSING,)),
+        "False",
+        "SecretNotFound",
+        f"{MISSING.sentence} {NO_ISSUER.sentence}",
+    ),
+    (
+        ConditionType.CERTIFICATES_READY,
         observed(broker(**WEAK), certificates=()),
         "True",
         "NoTLS",
@@ -160,6 +201,20 @@ CASES = [
     ),
     (
         ConditionType.CERTIFICATES_READY,
+        observed(certificates=(VERIFYING,), nodes=(node(0), verifying(1, "c1"), verifying(2, "c0"))),
+        "False",
+        "NodesServeAnother",
+        "1 of 3 nodes verify clients on mqtts by other CAs than clientCARefs names now.",
+    ),
+    (
+        ConditionType.CERTIFICATES_READY,
+        observed(certificates=(VERIFYING,), nodes=(node(0), verifying(1, "c1"), verifying(2, "c1"))),
+        "True",
+        "AllServed",
+        "All nodes serve the newest certificates.",
+    ),
+    (
+        ConditionType.CERTIFICATES_READY,
         observed(certificates=(msgspec.structs.replace(CERTIFICATE, not_after=NOW),)),
         "False",
         "CertificateExpired",
@@ -175,6 +230,24 @@ CASES = [
     (
         ConditionType.DURABILITY_VERIFIED,
         SOUND,
+        "True",
+        "DurabilityShown",
+        "The store shows the settings that Disk needs.",
+    ),
+    (
+        ConditionType.DURABILITY_VERIFIED,
+        observed(nodes=(node(told=False),)),
+        "Unknown",
+        "StoreNotFit",
+        (
+            "Nodes log in to the store as the operator does, and will refuse it where that user may write what is the "
+            "operator's alone: give each a user of its own (credentialsRef, operatorCredentialsRef; the rules are in "
+            "docs/cluster.md), or set durability.verification to Declared."
+        ),
+    ),
+    (
+        ConditionType.DURABILITY_VERIFIED,
+        observed(broker(sessionStore__redis__operatorCredentialsRef={"name": "operator"}), nodes=()),
         "True",
         "DurabilityShown",
         "The store shows the settings that Disk needs.",

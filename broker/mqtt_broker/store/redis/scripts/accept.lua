@@ -175,16 +175,19 @@ local function accept()
     end
   end
 
-  -- A message for a connection that has room may be sent as soon as it is stored. False: that connection is over.
+  -- A message for a connection that has room may be sent as soon as it is stored; one with a negative epoch has none.
+  -- False: that connection is over. Whoever owns the session now takes what is appended from now on for not sent.
   local function raise_mark(head, epoch, place)
-    if epoch ~= head[EPOCH] or head[OWNER] == '' then
+    if math.abs(epoch) ~= head[EPOCH] or head[OWNER] == '' then
       return epoch == 0
     end
-    head[MARK] = math.max(head[MARK], place)
+    if epoch > 0 then
+      head[MARK] = math.max(head[MARK], place)
+    end
     return true
   end
 
-  local function session_receiver(client_id, incarnation, header, marks_epoch)
+  local function session_receiver(client_id, incarnation, header, epoch)
     local session = living(client_id)
     if not session or session.head[ID] ~= incarnation then
       return nil
@@ -194,7 +197,7 @@ local function accept()
       name = client_id,
       queue = session,
       header = header,
-      marks_epoch = marks_epoch,
+      epoch = epoch,
       messages_max = head[MESSAGES_MAX],
       bytes_max = head[BYTES_MAX],
       overflow = head[OVERFLOW],
@@ -258,7 +261,7 @@ local function accept()
     local queue = receiver.queue
     local place = append(queue, size, value)
     if queue.client_id then
-      receiver.is_stale = not raise_mark(queue.head, receiver.marks_epoch, place)
+      receiver.is_stale = not raise_mark(queue.head, receiver.epoch, place)
       announce(queue, place, value)
     else
       wake(queue, receiver.wakes, receiver.turn)
@@ -293,7 +296,7 @@ local function accept()
     return result
   end
 
-  -- Whose connection is over, of those that were said to have room.
+  -- Whose connection is over, of those that were said to have one.
   local function stale_names(slots)
     local names = {}
     for _, receiver in ipairs(slots) do
@@ -333,7 +336,7 @@ local function accept()
     end
   end
 
-  -- { 2, blob of the message, size, { client id, incarnation, blob of the header, epoch whose mark to raise, ... }, rest }
+  -- { 2, blob of the message, size, { client id, incarnation, blob of the header, epoch (below zero: no mark), ... }, rest }
   -- rest: false, or { groups, marker, { topic, blob of the header or 0, expiry }, { client id, incarnation } of the
   -- will, { { node, token, blob, { incarnations if in parts } }, ... }, { message token, is last, { incarnations } },
   -- { topic, position } of what is retained }, each false or empty where there is none.

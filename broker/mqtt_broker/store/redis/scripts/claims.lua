@@ -111,8 +111,8 @@ local function claims()
     head[WILL_DUE], head[EXPIRES] = false, false -- [MQTT-3.1.3-9]
     session.details, session.has_new_details = ARGV[blob], true
     tell_owned(session)
-    local sent = math.min(head[MARK], head[LAST]) -- written ahead: what is not there yet was not sent
-    local result = { CLAIMED, head[ID], head[EPOCH], is_present and 1 or 0, sent, head[MESSAGES] }
+    head[MARK] = math.min(head[MARK], head[LAST]) -- written ahead: what is not there yet was not sent
+    local result = { CLAIMED, head[ID], head[EPOCH], is_present and 1 or 0, head[MARK], head[MESSAGES] }
     for _, item in ipairs({ owner, token, epoch, 0, 0, lapsed }) do
       result[#result + 1] = item
     end

@@ -51,4 +51,8 @@ if claimed[1] then
   end
 end
 call('HSET', node_key, 'number', number, 'results', pack(results))
+local names = crowded(inbox_bytes_max)
+if names[1] then
+  results[#results + 1] = names -- behind the last result: true of this moment only, so it is not kept
+end
 return results

@@ -4,7 +4,8 @@
 -- (streams.lua), `entered` (the feed position of its entry). A name's hash stays when its token is over: one that is
 -- missing has been lost.
 -- Leases, hash `P leases`: name -> "<token> <renewals> <feed position applied> <facts as JSON>".
--- `P nodes`: every name that ever joined. `P generation`: how often this world was seen to be rolled back.
+-- `P form`: how all of this is laid out; a release that changes it counts it up. `P nodes`: every name that ever joined.
+-- `P generation`: how often this world was seen to be rolled back.
 local LEASES, NODES, GENERATION, ORDINALS = P .. 'leases', P .. 'nodes', P .. 'generation', P .. 'ordinals'
 local GENERATION_ORDINALS = 2 ^ 40 -- each generation counts on its own: tokens and epochs of two never meet
 

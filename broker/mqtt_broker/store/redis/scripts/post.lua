@@ -1,6 +1,7 @@
 -- Append messages of QoS 0 to inboxes. ARGV: the time, own node, own token, bytes an inbox may hold, then for each message:
--- node, token, body, forward, 0; or for each run: node, token, head, payloads, how many. Returns 0, and nothing is
--- appended, if it took too long to get here: newer ones of the same publisher may have come by another way.
+-- node, token, body, forward, 0; or for each run: node, token, head, payloads, how many. Returns the nodes whose inboxes
+-- are crowded; or 0, and nothing is appended, if it took too long to get here: newer ones of the same publisher may have
+-- come by another way.
 tell_time(ARGV[1])
 local own, own_token, bytes_max = ARGV[2], ARGV[3], tonumber(ARGV[4])
 if not is_current(own, tonumber(own_token)) then
@@ -18,4 +19,4 @@ for i = 5, #ARGV, 5 do
   end
 end
 send_mail()
-return 1
+return crowded(bytes_max)

@@ -1,7 +1,9 @@
--- Entries of a session's queue. ARGV: client id, incarnation, after, how many, bytes, and places to look at, at most.
+-- Entries of a session's queue. ARGV: client id, incarnation, after, how many, bytes, and places to look at, at most;
+-- epoch, 0 = any. Whose connection is over reads nothing: what came after it is not for it to send.
 -- Returns { where to go on from, 0 = there is no more to read now, then sequence, value and 1 if received, of each }.
 local session = at_incarnation(ARGV[1], tonumber(ARGV[2]), false)
-if not session then
+local epoch = tonumber(ARGV[7])
+if not session or epoch ~= 0 and (epoch ~= session.head[EPOCH] or session.head[OWNER] == '') then
   return { 0 }
 end
 local head, places, values = session.head, {}, {}

@@ -30,6 +30,7 @@
 --   evict [client id, epoch, claimant node, claimant token]
 local ITEM_BYTES = 64 -- what an item of an inbox costs beside its payload, about
 local QOS_0_SHARE = 0.75 -- of the inbox's bound: QoS 0 finds no room before others do
+local CROWDED_SHARE = 0.5 -- of the same: whoever makes it grow is told, before anything is dropped
 
 local function frame(frames, kind, payload)
   local n = #frames
@@ -142,6 +143,17 @@ local function send_mail()
       end
     end
   end
+end
+
+-- The names of nodes whose inboxes are crowded, of those that this call wrote to or found full.
+local function crowded(bytes_max)
+  local names = {}
+  for name, box in pairs(mail) do
+    if box and box.waiting > bytes_max * CROWDED_SHARE then
+      names[#names + 1] = name
+    end
+  end
+  return names
 end
 
 -- Append one command to the control stream of (name, token), which the caller knows to be current.

@@ -63,6 +63,19 @@ def test_a_result_that_makes_no_sense_is_the_stores_fault(operation: Operation, 
         decode_results("node-0", [operation], [item])
 
 
+async def test_nodes_whose_inboxes_are_crowded_are_named_behind_the_results() -> None:
+    told: list[Sequence[str]] = []
+    results = await commit(Answering([-5, [b"a", b"b"]]), "", ME, 1, [ACCEPT], 1, (), told.append)
+    assert results == (Accepted(),)
+    assert told == [["a", "b"]]
+
+
+@pytest.mark.parametrize("names", [None, 1, [1], [None]])
+async def test_names_that_make_no_sense_are_the_stores_fault(names: object) -> None:
+    with pytest.raises(StoreUnavailable):
+        await commit(Answering([-5, names]), "", ME, 1, [ACCEPT], 1)
+
+
 @pytest.mark.parametrize("reply", [None, 1, [], [-1, -1], b"OK"])
 def test_another_number_of_results_than_operations_is_the_stores_fault(reply: object) -> None:
     with pytest.raises(StoreUnavailable):
@@ -106,7 +119,7 @@ async def test_a_header_that_many_messages_share_is_sent_once() -> None:
 @pytest.mark.parametrize("reply", [None, 7, [b"x"], [1, 2], [0, 1, b"no entry", 0], []])
 async def test_an_answer_of_another_shape_is_the_stores_fault(reply: object) -> None:
     asking = (
-        queries.read_queue(Answering(reply), "a", 1, 0, 1, 1),
+        queries.read_queue(Answering(reply), "a", 1, 0, 1, 1, 0),
         queries.read_retained(Answering(reply if reply else None), "", ["t"]),
         queries.load(Answering([0], reply), ""),
         queries.load(Answering([0], [b"0", [[b"a"]]]), ""),

@@ -1,0 +1,116 @@
+"""Secrets that cert-manager wrote for listeners go with their broker, and nothing else of them is ours."""
+
+from typing import Any
+
+from mqtt_operator.desired import kinds
+from mqtt_operator.desired.labels import Component, labels
+from mqtt_operator.desired.manifest import Manifest
+from support.broker_documents import SHARED, tls_secret
+from support.broker_rig import BrokerRig
+from support.resource_examples import changed
+from support.waiting import eventually
+
+GONE_S_MAX = 30.0
+CERT_MANAGER = "cert-manager-certificates-issuing"
+ISSUED = changed(SHARED, {"spec.listeners[0].tls": {"issuerRef": {"name": "ca"}}})
+NAME = "plant-mqtts-tls"
+
+
+async def issue(rig: BrokerRig, **metadata: Any) -> Manifest:
+    """As cert-manager does it, each time with another certificate."""
+    annotations = {"cert-manager.io/certificate-name": NAME}
+    marks = {"labels": labels("plant", Component.BROKER), "annotations": annotations, "namespace": rig.key.namespace}
+    return await rig.raw.apply(
+        changed(tls_secret(NAME), {"metadata": {"name": NAME, **marks, **metadata}}), manager=CERT_MANAGER
+    )
+
+
+async def owners(rig: BrokerRig, name: str = NAME) -> list[Manifest]:
+    secret = await rig.get(kinds.SECRET, name)
+    assert secret is not None
+    owners: list[Manifest] = secret["metadata"].get("ownerReferences", [])
+    return owners
+
+
+async def served(rig: BrokerRig) -> None:
+    await rig.declare(ISSUED)
+    await rig.run()  # it asks for the certificate
+    await issue(rig)
+    await rig.settle()
+
+
+async def test_a_private_key_goes_with_its_broker(rig: BrokerRig) -> None:
+    await served(rig)
+    (owner,) = await owners(rig)
+    assert (owner["kind"], owner["name"]) == ("MQTTBroker", "plant")
+    assert "controller" not in owner  # that may be its Certificate, as cert-manager can be told
+    await rig.raw.delete(kinds.MQTT_BROKER, *rig.key)
+
+    async def is_gone() -> bool:
+        return await rig.get(kinds.SECRET, NAME) is None
+
+    await eventually(is_gone, GONE_S_MAX, "the key is gone")
+
+
+async def test_a_renewed_certificate_leaves_its_owner_and_nothing_of_it_becomes_ours(rig: BrokerRig) -> None:
+    await served(rig)
+    before = await owners(rig)
+    renewed = await issue(rig)
+    await rig.settle()
+    assert await owners(rig) == before
+    secret = await rig.get(kinds.SECRET, NAME)
+    assert secret is not None
+    assert secret["data"] == renewed["data"]
+    (ours,) = [each for each in secret["metadata"]["managedFields"] if each["manager"] == "stoa-operator-owner"]
+    assert list(ours["fieldsV1"]) == ["f:metadata"]
+    assert list(ours["fieldsV1"]["f:metadata"]) == ["f:ownerReferences"]
+
+
+async def test_what_has_its_owner_is_not_written_again(rig: BrokerRig) -> None:
+    await served(rig)
+    rig.restart()
+    await rig.run()
+    assert f"apply Secret {NAME}" not in rig.kube.writes
+
+
+async def test_the_owner_of_a_former_broker_is_replaced(rig: BrokerRig) -> None:
+    await served(rig)
+    (former,) = await owners(rig)
+    await rig.raw.patch(kinds.SECRET, rig.key.namespace, NAME, {"metadata": {"finalizers": ["example.org/hold"]}})
+    await rig.raw.delete(kinds.MQTT_BROKER, *rig.key)
+    await rig.raw.patch(kinds.SECRET, rig.key.namespace, NAME, {"metadata": {"finalizers": None}})
+
+    async def is_gone() -> bool:
+        return await rig.get(kinds.SECRET, NAME) is None
+
+    await eventually(is_gone, GONE_S_MAX, "that of the former one is gone")
+    rig.restart()
+    await served(rig)
+    (owner,) = await owners(rig)
+    assert owner["uid"] != former["uid"]
+
+
+async def test_a_secret_of_the_people_s_own_is_never_touched(rig: BrokerRig) -> None:
+    await rig.declare(tls_secret("server"))
+    await rig.declare(SHARED)
+    await rig.declare(changed(tls_secret(NAME), {"metadata.labels": labels("plant", Component.BROKER)}))
+    await rig.settle()
+    assert await owners(rig, "server") == []
+    assert await owners(rig) == []
+    assert [write for write in rig.kube.writes if write.endswith((" server", NAME))] == []
+
+
+async def test_a_secret_that_nothing_says_cert_manager_wrote_is_never_touched(rig: BrokerRig) -> None:
+    await rig.declare(ISSUED)
+    await rig.run()
+    await issue(rig, annotations={})
+    await rig.settle()
+    assert await owners(rig) == []
+
+
+async def test_that_of_a_listener_that_is_no_more_is_removed_though_the_broker_owns_it(rig: BrokerRig) -> None:
+    await served(rig)
+    await rig.declare(tls_secret("server"))
+    await rig.declare(SHARED)
+    await rig.settle()
+    assert await rig.get(kinds.SECRET, NAME) is None
