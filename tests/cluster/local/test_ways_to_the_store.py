@@ -48,7 +48,7 @@ def test_a_primary_is_found_by_sentinels_and_so_is_its_successor(tmp_path: Path)
 
         assert wait_until(found_again, 20.0, "the operator to find the new primary") == 2
         unknown = msgspec.structs.replace(settings, master_name="nobody")
-        with pytest.raises(StoreAwayError, match="know no primary") as refused:
+        with pytest.raises(StoreAwayError, match="No sentinel names a primary") as refused:
             SharedStore(unknown).members()
         assert "nobody" in refused.value.to_do
 
