@@ -48,9 +48,9 @@ def test_a_primary_is_found_by_sentinels_and_so_is_its_successor(tmp_path: Path)
 
         assert wait_until(found_again, 20.0, "the operator to find the new primary") == 2
         unknown = msgspec.structs.replace(settings, master_name="nobody")
-        with pytest.raises(StoreAwayError, match="No sentinel names a primary") as refused:
+        with pytest.raises(StoreAwayError, match="No sentinel names a primary called nobody") as refused:
             SharedStore(unknown).members()
-        assert "nobody" in refused.value.to_do
+        assert "Check masterName" in refused.value.to_do
 
 
 def test_a_server_is_believed_with_a_certificate_of_the_named_ca_only(tmp_path: Path) -> None:
