@@ -3,6 +3,7 @@
 Nothing is lost, no node restarts, and no connection is dropped.
 """
 
+import asyncio
 import base64
 import json
 import ssl
@@ -181,7 +182,10 @@ async def test_a_password_of_a_client_is_replaced_with_both_good_in_between(runn
 
 
 async def test_passwords_and_certificates_of_the_managed_store_are_replaced(running: Plant) -> None:
-    """Nodes log in anew with the new ones only when they connect anew: what is connected stays."""
+    """Nodes log in anew with the new ones only when they connect anew: what is connected stays.
+
+    Asking takes seconds, in which clients of this loop would give up: so it is done in threads.
+    """
     first = _material(running)
     async with traffic(running, "store") as fleet:
         moved = await fleet.calm(CALM_S)
@@ -190,21 +194,21 @@ async def test_passwords_and_certificates_of_the_managed_store_are_replaced(runn
             await do(_wait_stage, running, Stage.TRUSTING)
             second = _material(running).other
             assert second is not None
-            assert _logs_in(running, first.current.node, first.current.ca_certificate)
-            assert _logs_in(running, second.node, first.current.ca_certificate)
+            assert await asyncio.to_thread(_logs_in, running, first.current.node, first.current.ca_certificate)
+            assert await asyncio.to_thread(_logs_in, running, second.node, first.current.ca_certificate)
             await do(_wait_read, running, "store-ca/0/ca.crt", (first.current.ca_certificate, second.ca_certificate))
 
             await do(_pass_time, running)
             await do(_wait_stage, running, Stage.RETIRING)
             await do(_wait_log_in, running, second.node, second.ca_certificate)
-            assert _logs_in(running, first.current.node, second.ca_certificate)
+            assert await asyncio.to_thread(_logs_in, running, first.current.node, second.ca_certificate)
             await do(_wait_read, running, "store/password", (second.node,))
 
             await do(_pass_time, running)
             await do(_wait_stage, running, Stage.STEADY)
             await do(_wait_log_in_refused, running, first.current.node, second.ca_certificate)
-            assert _logs_in(running, second.node, second.ca_certificate)
-            assert not _logs_in(running, second.node, first.current.ca_certificate)
+            assert await asyncio.to_thread(_logs_in, running, second.node, second.ca_certificate)
+            assert not await asyncio.to_thread(_logs_in, running, second.node, first.current.ca_certificate)
             await do(running.wait_ready, NODES)
             await fleet.acknowledged(1)
     before = _containers(running)
