@@ -110,6 +110,7 @@ class Device:
         self._changed = asyncio.Event()
         self._closing: dict[Link, asyncio.Event] = {}
         self._failures = 0
+        self._untried: list[str] = []
 
     # --- being there -------------------------------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ class Device:
 
     async def connect(self, node: str | None = None) -> bool:
         """One attempt, at a node or at any. True: CONNACK said yes, and an earlier connection is done with."""
-        node = node or self.scene.chance.choice(sorted(self.scene.doors))
+        node = node or self._any_node()
         link = Link(next(self.scene.links), node, self.spec.version, self._on_packet, self._on_closed)
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._dialling[link] = answer
@@ -150,6 +151,8 @@ class Device:
         if not said_yes:
             link.abort()
         self._failures = 0 if said_yes else self._failures + 1
+        if said_yes:
+            self._untried = []
         return said_yes
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -347,6 +350,12 @@ class Device:
         if closing := self._closing.get(link):
             closing.set()
         self._changed.set()
+
+    def _any_node(self) -> str:
+        """One that was not asked since the last success: a client that knows several addresses tries them all."""
+        if not self._untried:
+            self._untried = sorted(self.scene.doors)
+        return self._untried.pop(self.scene.chance.randrange(len(self._untried)))
 
     def _back_off_s(self) -> float:
         first, most = BACK_OFF_S
