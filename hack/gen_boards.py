@@ -3,14 +3,18 @@
 Knows what is shown and how Grafana wants it written; does not know how a metric is counted.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FOLDER = Path(__file__).resolve().parent.parent / "operator" / "mqtt_operator" / "observability" / "dashboards"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from hack import generated  # noqa: E402 - found through the path
+
+FOLDER = ROOT / "operator" / "mqtt_operator" / "observability" / "dashboards"
 GRID_COLUMNS = 24
 STAT_HEIGHT, GRAPH_HEIGHT = 4, 8
 STATS_IN_A_ROW, GRAPHS_IN_A_ROW = 6, 3
@@ -402,20 +406,8 @@ def render(board: Board) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is stale")
-    check = parser.parse_args(arguments).check
-    stale = []
-    for board in BOARDS:
-        path, text = FOLDER / f"{board.name}.json", render(board)
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(path.name)
-        if not check:
-            path.write_text(text, encoding="utf-8")
-    if stale:
-        print(("stale: " if check else "written: ") + ", ".join(stale))
-    return 1 if check and stale else 0
+    options = generated.arguments(__doc__).parse_args(arguments)
+    return generated.settle(((FOLDER / f"{board.name}.json", render(board)) for board in BOARDS), check=options.check)
 
 
 def _datasource() -> Json:

@@ -4,7 +4,6 @@ With --check it writes nothing and tells which files are stale. Knows which file
 stands in any of them.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "operator")]
 
-from hack import chart_values, helm, pages  # noqa: E402 - found through the path
+from hack import chart_values, generated, helm, pages  # noqa: E402 - found through the path
 
 from mqtt_operator.observability import boards, rules  # noqa: E402
 
@@ -34,7 +33,7 @@ metadata:
 """
 
 
-def generated() -> Iterator[tuple[Path, str]]:
+def manifests() -> Iterator[tuple[Path, str]]:
     """Every generated file with its text. Those of the charts come first: install.yaml is rendered from them."""
     for definition in DEFINITIONS:
         yield OPERATOR_CHART / "templates" / "crds" / definition.name, _as_template(definition)
@@ -56,20 +55,8 @@ def generated() -> Iterator[tuple[Path, str]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is stale")
-    check = parser.parse_args(arguments).check
-    stale = []
-    for path, text in generated():
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(str(path.relative_to(ROOT)))
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    if stale:
-        print(("stale: " if check else "written: ") + ", ".join(stale))
-    return 1 if check and stale else 0
+    options = generated.arguments(__doc__).parse_args(arguments)
+    return generated.settle(manifests(), check=options.check)
 
 
 def _body(definition: Path) -> str:

@@ -6,7 +6,7 @@ Knows how they are written, what they mean, and their schema; does not know whic
 import math
 import re
 from decimal import Decimal
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -25,13 +25,60 @@ _BYTE_UNITS = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
-_BYTES_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)?$"
+_UNITS = {"m": Decimal("0.001"), "P": Decimal(10**15), "Pi": Decimal(2**50)} | {
+    unit: Decimal(amount) for unit, amount in _BYTE_UNITS.items()
+}
+_SECONDS = {"h": 3_600, "m": 60, "s": 1}
+_CHARS_MAX = 32
 
 
-class Bytes(str):
-    """An amount of bytes as a Kubernetes quantity, kept as it was written: `1Mi`, `1.5Gi`, `500k`, `4096`."""
+class _Written(str):
+    """A text of one form, kept as it was written. Each kind says which form, and what people are told of another."""
 
     __slots__ = ()
+
+    pattern: ClassVar[str]
+    must_be: ClassVar[str]
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Raises a mistake for anything that is not of this form."""
+        if not isinstance(value, str) or re.fullmatch(cls.pattern, value) is None:
+            raise mistake(cls.must_be)
+        return cls(value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
+
+
+class _IntOrText(_Written):
+    """The same, where a plain whole number stands for its text, as in Kubernetes quantities."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        return super().parse(str(value) if is_whole else value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "pattern": cls.pattern,
+            "maxLength": _CHARS_MAX,
+        }
+
+
+class Bytes(_IntOrText):
+    """An amount of bytes as a Kubernetes quantity: `1Mi`, `1.5Gi`, `500k`, `4096`."""
+
+    __slots__ = ()
+
+    pattern = r"^[0-9]{1,15}(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)?$"
+    must_be = "must be an amount of bytes such as 1Mi, 256Ki or 4096"
 
     @property
     def bytes(self) -> int:
@@ -39,76 +86,28 @@ class Bytes(str):
         number = self.rstrip("kKMGTi")
         return math.ceil(Decimal(number) * _BYTE_UNITS[self[len(number) :]])
 
-    @classmethod
-    def parse(cls, value: object) -> Self:
-        """Raises a mistake for anything but a plain whole number or such a text."""
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str) or re.fullmatch(_BYTES_PATTERN, value) is None:
-            raise mistake("must be an amount of bytes such as 1Mi, 256Ki or 4096")
-        return cls(value)
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "x-kubernetes-int-or-string": True,
-            "pattern": _BYTES_PATTERN,
-            "maxLength": 32,
-        }
-
-
-_QUANTITY_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
-_UNITS = {"m": Decimal("0.001"), "P": Decimal(10**15), "Pi": Decimal(2**50)} | {
-    unit: Decimal(amount) for unit, amount in _BYTE_UNITS.items()
-}
-
-
-class Quantity(str):
-    """An amount of anything as a Kubernetes quantity, kept as it was written: `500m` of a processor, `1Gi`, `2`."""
+class Quantity(_IntOrText):
+    """An amount of anything as a Kubernetes quantity: `500m` of a processor, `1Gi`, `2`."""
 
     __slots__ = ()
+
+    pattern = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+    must_be = "must be an amount such as 500m, 2 or 1Gi"
 
     @property
     def amount(self) -> Decimal:
         number = self.rstrip("mkKMGTPi")
         return Decimal(number) * _UNITS[self[len(number) :]]
 
-    @classmethod
-    def parse(cls, value: object) -> Self:
-        """Raises a mistake for anything but a plain whole number or such a text."""
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str) or re.fullmatch(_QUANTITY_PATTERN, value) is None:
-            raise mistake("must be an amount such as 500m, 2 or 1Gi")
-        return cls(value)
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "x-kubernetes-int-or-string": True,
-            "pattern": _QUANTITY_PATTERN,
-            "maxLength": 32,
-        }
-
-
-_DURATION_PATTERN = r"^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$"
-_SECONDS = {"h": 3_600, "m": 60, "s": 1}
-
-
-class Duration(str):
-    """A length of time in whole seconds as a Go duration, kept as it was written: `90s`, `1h30m`, `2160h`."""
+class Duration(_Written):
+    """A length of time in whole seconds as a Go duration: `90s`, `1h30m`, `2160h`."""
 
     __slots__ = ()
+
+    pattern = r"^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$"
+    must_be = "must be a length of time such as 90s, 1h30m or 24h"
 
     @property
     def seconds(self) -> int:
@@ -116,18 +115,12 @@ class Duration(str):
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        """Raises a mistake for anything but such a text."""
-        if not isinstance(value, str) or not value or re.fullmatch(_DURATION_PATTERN, value) is None:
-            raise mistake("must be a length of time such as 90s, 1h30m or 24h")
-        return cls(value)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
+        """Raises a mistake for no text at all too, though every part of it may be missing."""
+        return super().parse(value or None)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "minLength": 2, "maxLength": 32, "pattern": _DURATION_PATTERN}
+        return {"type": "string", "minLength": 2, "maxLength": _CHARS_MAX, "pattern": cls.pattern}
 
 
 class BytesBetween(NamedTuple):

@@ -182,6 +182,16 @@ class RedisStore(Shape):
         ),
     )
 
+    @property
+    def log_ins(self) -> dict[str, RedisCredentialsRef]:
+        """Those that are declared, by the field that declares each."""
+        declared = {
+            "credentialsRef": self.credentials_ref,
+            "operatorCredentialsRef": self.operator_credentials_ref,
+            "sentinelCredentialsRef": self.sentinel_credentials_ref,
+        }
+        return {field: ref for field, ref in declared.items() if ref is not None}
+
 
 class Durability(Shape):
     """What an acknowledged message survives; checked against the store, never assumed."""

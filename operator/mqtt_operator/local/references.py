@@ -188,14 +188,8 @@ class _Checks:
                 yield from self._redis(entry, "spec.sessionStore.redis", redis)
 
     def _redis(self, entry: Entry[MQTTBroker], field: str, redis: RedisStore) -> Iterator[Mistake]:
-        log_ins = {
-            "credentialsRef": redis.credentials_ref,
-            "operatorCredentialsRef": redis.operator_credentials_ref,
-            "sentinelCredentialsRef": redis.sentinel_credentials_ref,
-        }
-        for name, ref in log_ins.items():
-            if ref is not None:
-                yield from self._log_in(entry, f"{field}.{name}", ref)
+        for name, ref in redis.log_ins.items():
+            yield from self._log_in(entry, f"{field}.{name}", ref)
         for index, ca in enumerate((redis.tls.ca_refs if redis.tls is not None else None) or ()):
             yield from self._pem(entry, f"{field}.tls.caRefs[{index}]", ca, certificates_mistake)
 

@@ -127,17 +127,11 @@ def _wanted_by_store(broker: MQTTBroker) -> Iterator[_Entry]:
     redis, namespace, field = broker.spec.session_store.redis, broker.metadata.namespace, "spec.sessionStore.redis"
     if redis is None:
         return
-    log_ins = {
-        "credentialsRef": redis.credentials_ref,
-        "operatorCredentialsRef": redis.operator_credentials_ref,
-        "sentinelCredentialsRef": redis.sentinel_credentials_ref,
-    }
-    for name, ref in log_ins.items():
-        if ref is not None:
-            key = DataKey(DataKind.SECRET, namespace, ref.name)
-            yield _Entry(f"{field}.{name}", key, ref.password_key or names.PASSWORD_KEY)
-            if ref.username_key is not None:
-                yield _Entry(f"{field}.{name}", key, ref.username_key)
+    for name, ref in redis.log_ins.items():
+        key = DataKey(DataKind.SECRET, namespace, ref.name)
+        yield _Entry(f"{field}.{name}", key, ref.password_key or names.PASSWORD_KEY)
+        if ref.username_key is not None:
+            yield _Entry(f"{field}.{name}", key, ref.username_key)
     for number, ca in enumerate((redis.tls.ca_refs if redis.tls is not None else None) or ()):
         yield _entry(f"{field}.tls.caRefs[{number}]", namespace, ca, certificates_mistake)
 
