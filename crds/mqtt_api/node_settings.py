@@ -170,7 +170,8 @@ class HTTPSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class NodeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything one node needs to know. `on_revoke`: Mute or Disconnect. `log_level`: debug, info or warning.
 
-    `broker` is "namespace/name". `world` is the identity of the store: an empty store under a known world is refused.
+    `broker` is "namespace/name". `world` is the identity of the store: one of another world is refused, and
+    a Redis that is empty; an empty file becomes this world, for nothing tells it from the first start.
     `store` is "sqlite:/absolute/path" or "sqlite::memory:" for a node of its own (`store_bytes_max` bounds its size,
     None = the disk does), or where Redis is. `policy_file` is for a node of its own; where nodes share a store, the
     policy lies there, and the name is empty.

@@ -178,6 +178,8 @@ class LiveServer:
 class BrokerRig:
     """One broker in one namespace. `operator` is made anew by `restart`, as after the end of its process."""
 
+    followed: tuple[kinds.Kind, ...] = (kinds.MQTT_BROKER, *DATA)
+
     def __init__(self, kube: Kube, namespace: str, folder: Path, name: str = "plant") -> None:
         self.raw = kube
         self.key = BrokerKey(namespace, name)
@@ -222,7 +224,7 @@ class BrokerRig:
 
     async def see(self) -> None:
         """What the watches would have told."""
-        for kind in (kinds.MQTT_BROKER, *DATA):
+        for kind in self.followed:
             scope = Scope(kind, self.key.namespace)
             self.registry.expect(scope)
             found = await self.raw.list(kind, self.key.namespace)

@@ -26,6 +26,16 @@ WAITS = 'stoa_reading_pauses_total{reason="receivers"}'
 
 
 @asynccontextmanager
+async def pair(scene: Scene, qos: int) -> AsyncIterator[tuple[Client, Client]]:
+    """A publisher at the first node; at the second a receiver of what it publishes."""
+    async with await scene.dial(0) as publisher, await scene.dial(1) as receiver:
+        await receiver.connect("receiver")
+        await receiver.subscribe("t", qos=qos)
+        await publisher.connect("publisher")
+        yield publisher, receiver
+
+
+@asynccontextmanager
 async def slow(scene: Scene, number: int, share: float = 0.1, period_s: float = 0.2) -> AsyncIterator[None]:
     """The node runs only a part of the time."""
 
@@ -78,10 +88,7 @@ def start(folder: Path, **store: Any) -> Scene:
 async def test_publishers_of_qos_1_wait_for_a_slower_node_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     with start(tmp_path) as scene:
         scene.start()
-        async with await scene.dial(0) as publisher, await scene.dial(1) as receiver:
-            await receiver.connect("receiver")
-            await receiver.subscribe("t", qos=1)
-            await publisher.connect("publisher")
+        async with pair(scene, qos=1) as (publisher, receiver):
             flood = Flood(publisher)
             async with slow(scene, 1):
                 await flood.run(6.0)
@@ -98,10 +105,7 @@ async def test_publishers_of_qos_0_wait_for_a_slower_node_and_what_does_not_arri
 ) -> None:
     with start(tmp_path) as scene:
         scene.start()
-        async with await scene.dial(0) as publisher, await scene.dial(1) as receiver:
-            await receiver.connect("receiver")
-            await receiver.subscribe("t", qos=0)
-            await publisher.connect("publisher")
+        async with pair(scene, qos=0) as (publisher, receiver):
             receiving = asyncio.create_task(drain(receiver, 5.0))
             async with slow(scene, 1, 0.3):
                 sent = await pour(publisher, 3.0)
@@ -116,10 +120,7 @@ async def test_a_node_that_hangs_holds_publishers_up_for_a_moment_and_what_finds
 ) -> None:
     with start(tmp_path) as scene:
         scene.start()
-        async with await scene.dial(0) as publisher, await scene.dial(1) as receiver:
-            await receiver.connect("receiver")
-            await receiver.subscribe("t", qos=1)
-            await publisher.connect("publisher")
+        async with pair(scene, qos=1) as (publisher, receiver):
             flood = Flood(publisher)
             scene.nodes[1].pause()
             try:
@@ -164,10 +165,7 @@ async def test_a_receiver_that_stopped_reading_bounds_the_memory_of_both_nodes_a
     limits = MQTTSettings(queue=QueueSettings(messages_max=1_000, bytes_max=1024 * 1024), receive_maximum=WINDOW)
     with Scene(tmp_path, store={"inbox_bytes_max": INBOX_BYTES}, node={"mqtt": limits}) as scene:
         scene.start()
-        async with await scene.dial(0) as publisher, await scene.dial(1) as receiver:
-            await receiver.connect("receiver")
-            await receiver.subscribe("t", qos=qos)
-            await publisher.connect("publisher")
+        async with pair(scene, qos=qos) as (publisher, receiver):
             receiver.stop_reading()
             before = [memory(scene, number) for number in range(2)]
             most = 0

@@ -25,7 +25,6 @@ from mqtt_operator.desired.labels import children_selector
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.kube.api import ApiKube
 from mqtt_operator.reconcile.policy import PolicyReconciler
-from mqtt_operator.reconcile.registry import Scope
 from mqtt_operator.reconcile.statuses import StatusWriter
 from mqtt_operator.reconcile.surroundings import Surroundings
 from support.broker_documents import EMBEDDED, MANAGED, secret, tls_secret
@@ -40,7 +39,6 @@ from support.waiting import eventually
 GONE_S_MAX = 60.0
 SERVING_S_MAX = 150.0  # on whatever machine this is
 PASSWORD = b"pump-7's word"
-MEMBERS = (kinds.MQTT_CLIENT, kinds.TOPIC_PERMISSION)
 OTHER = "0" * 32  # an identity of nobody here
 
 
@@ -64,6 +62,8 @@ class ServedStore(Store):
 class WholeRig(BrokerRig):
     """Both stories; `kubelet`, if there is one, runs nodes."""
 
+    followed = (*BrokerRig.followed, kinds.MQTT_CLIENT, kinds.TOPIC_PERMISSION)
+
     def __init__(
         self, kube: ApiKube, namespace: str, folder: Path, server: RedisServer | None, kubelet: StubKubelet | None
     ) -> None:
@@ -86,17 +86,6 @@ class WholeRig(BrokerRig):
             around,
             open_store=lambda settings: SharedStore(store.reached(settings)),
         )
-
-    async def see(self) -> None:
-        await super().see()
-        for kind in MEMBERS:
-            scope = Scope(kind, self.key.namespace)
-            self.registry.expect(scope)
-            found = await self.raw.list(kind, self.key.namespace)
-            for document in found:
-                self.registry.see(document)
-            self._forget_others(kind, {document["metadata"]["name"] for document in found})
-            self.registry.complete(scope)
 
     async def play(self, *, ready: bool = True) -> None:
         with contextlib.suppress(ExpectedError):  # told in the report
