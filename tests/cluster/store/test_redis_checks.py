@@ -226,6 +226,16 @@ def test_a_jump_that_others_undo_again_and_again_was_ours_and_is_followed() -> N
     assert clock.now() == 4_600.0
 
 
+def test_a_server_whose_clock_jumps_there_and_back_is_corrected_each_time() -> None:
+    steady = Steady()
+    clock = settled(steady)
+    for _ in range(CORRECTIONS_MAX):
+        for jump_s in (3_600.0, -3_600.0):
+            assert clock.learn(1_000.0 + jump_s, clock.steady(), corrects=True) == jump_s
+            assert clock.learn(1_000.0, clock.steady(), corrects=True) == 0.0  # it was taken out
+    assert clock.now() == 1_000.0
+
+
 def test_scripts_are_told_our_estimate_once_there_is_one() -> None:
     steady = Steady()
     clock = StoreClock(steady=steady)

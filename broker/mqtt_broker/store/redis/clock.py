@@ -17,7 +17,7 @@ GAP_S_MAX = 10.0  # nodes see the server's time every 1.5 s: what is further fro
 BACK_S_MAX = 2.0  # two clocks that agree differ by less
 JUMPS_MAX = 5  # readings in a row that disagree: by then whoever may correct would have, so the server is right
 CORRECTIONS_S = 60.0  # within this time
-CORRECTIONS_MAX = 3  # so many jumps are corrected: more, and it is our clock that is odd
+CORRECTIONS_MAX = 3  # so many jumps the same way are corrected: more, and it is our clock that runs odd
 
 
 class Reading(Struct, frozen=True):
@@ -44,7 +44,7 @@ class StoreClock:
         self._ahead: float | None = None  # of the steady clock
         self._uncertain_s = 0.0  # how much `_ahead` may be wrong
         self._jumps = 0
-        self._corrected_at: deque[float] = deque(maxlen=CORRECTIONS_MAX)
+        self._corrections: deque[tuple[float, float]] = deque(maxlen=CORRECTIONS_MAX)  # when, and by how much
         self._latest = 0.0
 
     @property
@@ -92,14 +92,15 @@ class StoreClock:
                 self._ahead, self._uncertain_s = ahead, uncertain_s
             return 0.0
         self._jumps += 1
-        if self._has_to_follow(now):
+        if self._has_to_follow(now, jump):
             self._ahead, self._uncertain_s, self._jumps = ahead, uncertain_s, 0
         elif corrects:
-            self._corrected_at.append(now)
+            self._corrections.append((now, jump))
             return jump
         return 0.0
 
-    def _has_to_follow(self, now: float) -> bool:
-        corrected = self._corrected_at
-        in_vain = len(corrected) == CORRECTIONS_MAX and now - corrected[0] < CORRECTIONS_S
-        return in_vain or self._jumps > JUMPS_MAX
+    def _has_to_follow(self, now: float, jump: float) -> bool:
+        """A clock of ours that runs odd is off the same way again and again; a server's goes there and back."""
+        corrections = [by for at, by in self._corrections if now - at < CORRECTIONS_S]
+        same_way = len({by > 0 for by in (*corrections, jump)}) == 1
+        return (len(corrections) == CORRECTIONS_MAX and same_way) or self._jumps > JUMPS_MAX
