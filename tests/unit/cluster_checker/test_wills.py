@@ -54,6 +54,15 @@ def test_a_node_killed_after_the_store_was_back_has_noted_the_goodbye(story: Sto
     assert "left well" in accused(story.receives("sub", will, "t/w"), "I7")[0]
 
 
+def test_a_node_killed_before_it_noticed_that_the_store_was_back_could_not_note_the_goodbye(
+    story: Story, accused: Accused
+) -> None:
+    will = story.offers_will("mortal", "t/w").will_of("mortal")
+    story.fault("store-readonly", target="store", seconds=3).ends("mortal", How.GOODBYE)
+    story.wait(3).fault("kill", number=1)
+    assert accused(story.receives("sub", will, "t/w"), "I7") == []
+
+
 def test_a_will_whose_client_was_back_before_the_delay_is_seen(story: Story, accused: Accused) -> None:
     """[MQTT-3.1.3-9]"""
     will = story.offers_will("mortal", "t/w", delay_s=10).will_of("mortal")

@@ -14,6 +14,7 @@ from cluster.chaos.verdict import Finding
 BROKEN = (How.ABORTED, How.CLOSED)
 ENDINGS = ("kill", "rolling", "pause-long", "store-partition-long", "store-one-way")  # what a node read goes with it
 GOODBYE_READ_S_MAX = 1.0  # so long it may take a node to write down a goodbye that it has read
+STORE_NOTICED_S_MAX = 2.0  # so long it may take a node to use a store again that is back
 
 
 def judge(history: History) -> Finding:
@@ -78,7 +79,7 @@ def _written_by(history: History, said_at: float) -> float:
     by = said_at + GOODBYE_READ_S_MAX
     for fault in sorted(history.faults, key=lambda fault: fault.began_at):
         if fault.strikes_store and fault.began_at < by and fault.ended_at > said_at:
-            by = max(by, fault.ended_at + GOODBYE_READ_S_MAX)
+            by = max(by, fault.ended_at + STORE_NOTICED_S_MAX + GOODBYE_READ_S_MAX)
     return by
 
 
