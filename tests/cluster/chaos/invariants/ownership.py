@@ -1,7 +1,8 @@
 """I4: one connection per client id, and CONNACK tells the truth about the session.
 
 After the CONNACK of a later connection an earlier one gets nothing but its DISCONNECT. Whatever was on its way is read
-before that CONNACK, so an event after it was sent after it.
+before that CONNACK, so an event after it was sent after it. But a node that is stopped between its last look at its
+lease and the write itself writes when it goes on, what it had decided before: as a slow network would have brought it.
 """
 
 from collections import defaultdict
@@ -10,6 +11,9 @@ from itertools import pairwise
 from cluster.chaos.history import History, Life
 from cluster.chaos.record import Asked, Connected, only
 from cluster.chaos.verdict import Finding
+
+STOPPED = ("pause", "pause-long")
+WRITE_S_MAX = 0.05  # what a write under way takes to arrive once its node goes on
 
 
 def judge(history: History) -> Finding:
@@ -28,12 +32,19 @@ def judge(history: History) -> Finding:
 
 
 def _judge_traffic(history: History, finding: Finding, lives: list[Life]) -> None:
-    over_at = {old.connected.link: new for old, new in pairwise(lives)}
+    over_at = {old.connected.link: (old, new) for old, new in pairwise(lives)}
     for event in history.traffic.get(lives[0].connected.client, ()):
         finding.looked_at += 1
-        new = over_at.get(event.link)
-        if new and event.at > new.connected.at:
+        old, new = over_at.get(event.link, (None, None))
+        if old and new and event.at > new.connected.at and not _was_under_way(history, old, event.at):
             finding.accuse(f"{event.client}: a packet on a connection that was taken over", [new.connected, event])
+
+
+def _was_under_way(history: History, old: Life, at: float) -> bool:
+    return any(
+        fault.kind in STOPPED and fault.target == old.connected.node and 0 <= at - fault.ended_at <= WRITE_S_MAX
+        for fault in history.faults
+    )
 
 
 def _judge_presence(finding: Finding, lives: list[Life], first: Asked) -> None:
