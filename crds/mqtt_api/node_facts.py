@@ -33,12 +33,25 @@ def word_of_client_cas(files: Iterable[bytes]) -> str:
     return content.hexdigest()
 
 
+class Purged(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far sessions of deleted clients have ended: of those that the policy of `revision` names, all that were due
+    at `until`, in seconds since 1970 of the store's time.
+    """
+
+    revision: int = -1
+    until: int = 0
+
+
+NOTHING_PURGED = Purged()
+
+
 class NodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`applied`: the feed position this node has applied. `started_at`: seconds since the epoch.
 
     `format`: the newest form of what nodes send each other that this one reads; they write the oldest that all read.
     `ready`: it takes new clients as declared. `version`: of the installed package, "" = not told.
     `certificates`: by listener, those with TLS. `totals` are for sums over the cluster, by $SYS name.
+    `purged`: by the node that looks after that for all of them.
     """
 
     applied: int = 0
@@ -52,3 +65,4 @@ class NodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: str = ""
     certificates: Mapping[str, ListenerCertificate] = {}
     totals: Mapping[str, float] = {}
+    purged: Purged = NOTHING_PURGED

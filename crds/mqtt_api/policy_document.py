@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from mqtt_api.policy_lines import Outline, lines_of
-from mqtt_api.policy_values import Effect, Policy, Principal, Rule
+from mqtt_api.policy_values import Effect, Policy, Principal, Purge, Rule
 from mqtt_api.rule_set import QOS_LEVELS
 from mqtt_api.scram import SALT_KEY_BYTES
 from mqtt_api.templates import check_template
@@ -38,7 +38,7 @@ class _FirstLine(_Entries, forbid_unknown_fields=True):
     scram_salt_key: bytes = b""
     authenticated: tuple[str, ...] = ()
     anonymous: tuple[str, ...] = ()
-    purges: dict[str, int] = {}
+    purges: dict[str, Purge] = {}
 
     def outline(self) -> Outline:
         return Outline(**{name: getattr(self, name) for name in Outline.__struct_fields__})

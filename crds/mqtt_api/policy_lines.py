@@ -16,7 +16,7 @@ from zlib import crc32
 import msgspec
 from msgspec import Struct
 
-from mqtt_api.policy_values import Effect, Policy
+from mqtt_api.policy_values import Effect, Policy, Purge
 
 ENTRIES_PER_LINE = 64  # on average: a line is some 30 KiB then, and 10,000 principals are some 150 lines
 LINE_BYTES_MAX = 256 * 1024  # of several entries; one entry alone may be longer
@@ -40,7 +40,7 @@ class Outline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scram_salt_key: bytes = b""
     authenticated: tuple[str, ...] = ()
     anonymous: tuple[str, ...] = ()
-    purges: Mapping[str, int] = {}
+    purges: Mapping[str, Purge] = {}
 
 
 class Part(NamedTuple):

@@ -115,6 +115,16 @@ class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     permissions: tuple[str, ...] = ()
 
 
+class Purge(Struct, frozen=True, kw_only=True):
+    """The sessions of a client that was deleted for good end at `due_at`: seconds since 1970, in the store's time.
+
+    `namespace` is that of the client.
+    """
+
+    due_at: int
+    namespace: str = ""
+
+
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One revision of everything the broker may decide by.
 
@@ -122,7 +132,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     principals list references, so that no object's change touches what others say. `revision` only grows; `digest`
     names the content, so that an unchanged compilation is not written again. `authenticated` are the permissions of
     everybody who is logged in, also without an MQTTClient; `anonymous` those of the principal without a name. `purges`
-    are user names that nobody has any more, and when their sessions end: seconds since 1970, in the store's time.
+    are user names that nobody has any more; they stay until a node says that their sessions have ended.
     `scram_salt_key` is what SCRAM salts are derived with; a secret, empty where no chain asks for SCRAM.
     """
 
@@ -134,7 +144,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scram_salt_key: bytes = b""
     authenticated: tuple[str, ...] = ()
     anonymous: tuple[str, ...] = ()
-    purges: Mapping[str, int] = {}
+    purges: Mapping[str, Purge] = {}
 
     @property
     def rules(self) -> tuple[Rule, ...]:

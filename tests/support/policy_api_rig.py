@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from mqtt_operator.desired.kinds import MQTT_BROKER, MQTT_CLIENT, SECRET, TOPIC_PERMISSION, Kind
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.kube.api import ApiKube
+from mqtt_operator.kube.port import EventType
 from mqtt_operator.reconcile.exchange import EmbeddedPlace, Exchange, SharedPlace
 from mqtt_operator.reconcile.keys import BrokerKey
 from mqtt_operator.reconcile.policy import PolicyReconciler
@@ -40,6 +41,11 @@ class CutKube(SpiedKube):
         self.steps: list[str] = []
         self.was_cut = False
         self._cut = cut
+
+    async def event(self, about: Manifest, event_type: EventType, reason: str, message: str) -> None:
+        """Recorded, and written."""
+        await super().event(about, event_type, reason, message)
+        await self._kube.event(about, event_type, reason, message)
 
     def spend(self, step: str, write: str | None = None) -> None:
         """One more call. Raises OperatorKilled if it comes too late."""
@@ -129,11 +135,14 @@ class PolicyApiRig:
         """One pass, and everything it set going."""
         await self.look()
         await self.operator.reconcile(self.key)
-        while (self.operator.under_way(self.key) or self.statuses.waiting) and not self.kube.was_cut:
+        while self._is_under_way() and not self.kube.was_cut:
             await self.writing()
 
+    def _is_under_way(self) -> bool:
+        return bool(self.operator.under_way(self.key) or self.statuses.waiting or self.statuses.events.waiting)
+
     async def writing(self) -> None:
-        """Statuses, for a moment."""
+        """Statuses and events, for a moment."""
         task = asyncio.create_task(self.statuses.run())
         await asyncio.sleep(0.02)
         task.cancel()

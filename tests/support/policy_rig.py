@@ -18,7 +18,7 @@ from typing import Any, Self
 import msgspec
 from argon2 import PasswordHasher
 
-from mqtt_api.node_facts import NodeFacts
+from mqtt_api.node_facts import NOTHING_PURGED, NodeFacts, Purged
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.policy import Policy, decode_policy
 from mqtt_api.policy_lines import Part
@@ -67,6 +67,7 @@ class ValueKube:
         self.objects: dict[tuple[str, str, str], Manifest] = {}
         self.writes: list[str] = []
         self.statuses: list[ObjectKey] = []
+        self.events: list[tuple[str, str, str, str]] = []
         self.problem: KubeError | None = None
         self.has_cert_manager = True
         self._registry = registry
@@ -150,7 +151,7 @@ class ValueKube:
         return self.has_cert_manager or kind is not kinds.CERTIFICATE
 
     async def event(self, about: Manifest, event_type: EventType, reason: str, message: str) -> None:
-        """Nobody listens."""
+        self.events.append((about["metadata"]["name"], event_type.value, reason, message))
 
     def calls(self) -> frozenset[Call]:
         return frozenset()
@@ -174,6 +175,7 @@ class ValueStore:
         self.sent_parts = 0
         self.verifiers: dict[str, bytes] = {}
         self.nodes: dict[str, int] = {}
+        self.purged = NOTHING_PURGED
         self.problem: SharedStoreError | None = None
         self.generation_to_accept = 0
 
@@ -184,6 +186,10 @@ class ValueStore:
     def follow(self) -> None:
         """All nodes decide by the policy in force."""
         self.nodes = dict.fromkeys(self.nodes or ("plant-0", "plant-1"), self.revision)
+
+    def purge(self, until: datetime) -> None:
+        """A node ended all sessions that were due then by the policy in force."""
+        self.purged = Purged(revision=self.revision, until=int(until.timestamp()))
 
     def found(self, world: str, *, may_be_new: bool) -> Found:
         self._fail()
@@ -229,7 +235,7 @@ class ValueStore:
     def members(self) -> Members:
         self._fail()
         nodes = {
-            name: Member(node=name, token=1, renewals=1, facts=NodeFacts(policy_revision=revision))
+            name: Member(node=name, token=1, renewals=1, facts=NodeFacts(policy_revision=revision, purged=self.purged))
             for name, revision in self.nodes.items()
         }
         return Members(nodes=nodes, feed_end=0, policy_revision=self.revision)
@@ -346,10 +352,13 @@ class PolicyRig:
         return self.outcome
 
     async def settle(self) -> None:
-        """Until hashing, Secrets and statuses that were begun are done."""
+        """Until hashing, Secrets, statuses and events that were begun are done."""
         async with asyncio.timeout(SETTLED_S_MAX):
-            while self.reconciler.under_way(KEY) or self.statuses.waiting:  # noqa: ASYNC110 - work of threads, too
+            while self._is_under_way():  # noqa: ASYNC110 - work of threads, too
                 await asyncio.sleep(0)
+
+    def _is_under_way(self) -> bool:
+        return bool(self.reconciler.under_way(KEY) or self.statuses.waiting or self.statuses.events.waiting)
 
     async def in_force(self) -> Policy:
         """Passes until nothing is under way, with nodes that follow; then the policy that they decide by."""

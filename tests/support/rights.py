@@ -50,6 +50,13 @@ def grant(place: Place, namespace: str, *, without: Call | None = None) -> None:
     )
 
 
+def grant_in(place: Place, namespace: str, home: str) -> None:
+    """Give the account of the namespace `home` the operator's rights in another one."""
+    metadata = {"name": ACCOUNT, "namespace": namespace}
+    role = _role("Role", metadata, (Part.BROKERS, Part.SECRETS), None)
+    kubectl.apply(place, [role, _binding("RoleBinding", metadata, "Role", home)])
+
+
 def grant_everywhere(place: Place, namespace: str) -> None:
     """The rights of an operator that serves all namespaces: no Secrets among them."""
     name = f"{ACCOUNT}-{namespace}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from mqtt_api.node_facts import NOTHING_PURGED
 from mqtt_api.node_settings import NodeSettings, QueueSettings
 from mqtt_api.policy import NO_LIMITS, ClientLimits, Facts, Policy, PolicyDecoder, Principal, Rights
 from mqtt_broker.auth.authorize import RightsCache
@@ -99,6 +100,7 @@ class Hub:
         self.is_deciding = False
         self.revision = -1
         self.decisions = 0
+        self.purged = NOTHING_PURGED
         self.congested: dict[Awaited, None] = {}
         self.buffered_bytes = 0
         self.overload = Overload()

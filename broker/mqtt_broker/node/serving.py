@@ -68,6 +68,7 @@ class Serving:
             "ready": self.is_ready,
             "lacks": self.lacks,
             "policy_revision": hub.revision,
+            "purged": {"revision": hub.purged.revision, "until": hub.purged.until},
             "store_available": hub.pump.available and hub.peers.is_in_touch,
             "connections": len(hub.connections),
             "sessions": len(hub.sessions),

@@ -5,16 +5,15 @@ from pathlib import Path
 import click
 
 from mqtt_api.policy import Activity
+from mqtt_operator.cli.few_mistakes import few_mistakes
 from mqtt_operator.cli.options import EXIT_DENIED, FOLDER
-from mqtt_operator.errors import ExpectedError, FilesRefusedError
 from mqtt_operator.local.ask import Asked, ask
-from mqtt_operator.local.folder import Declared, read_broker
+from mqtt_operator.local.folder import read_broker
 from mqtt_operator.policy.can_i import Answer
 
 NO_RULE = "none"
 # A plant may have hundreds of permissions that are for others.
 OTHERS_SHOWN_MAX = 10
-MISTAKES_SHOWN_MAX = 10
 
 
 @click.command("can-i")
@@ -51,26 +50,13 @@ def command(
         group=group,
         client_id=client_id,
     )
-    answer = ask(_declared(folder), asked)
+    with few_mistakes("with -f"):
+        declared = read_broker(folder)
+    answer = ask(declared, asked)
     for line in answer_lines(asked, answer):
         click.echo(line, color=ctx.color)
     if not answer.allowed:
         ctx.exit(EXIT_DENIED)
-
-
-def _declared(folder: Path) -> Declared:
-    """Raises ExpectedError. Whoever asks is no author of the files, and may have forgotten to name the folder."""
-    try:
-        return read_broker(folder)
-    except FilesRefusedError as refused:
-        more = len(refused.mistakes) - MISTAKES_SHOWN_MAX
-        shown = [str(each) for each in refused.mistakes[:MISTAKES_SHOWN_MAX]]
-        shown += [f"... and {more} more"] if more > 0 else []
-        raise ExpectedError(
-            refused.what,
-            where="\n  ".join(shown),
-            to_do="Name the folder with -f; `stoa validate FOLDER` lists all mistakes of one.",
-        ) from refused
 
 
 def answer_lines(asked: Asked, answer: Answer) -> list[str]:

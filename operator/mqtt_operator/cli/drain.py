@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from mqtt_operator.channel.shared_store import SharedStore
+from mqtt_operator.cli.few_mistakes import few_mistakes
 from mqtt_operator.cli.options import FOLDER, FOLDER_WITHOUT_DATA
 from mqtt_operator.local.draining import check_can_drain, drain
 from mqtt_operator.local.run_document import find_run
@@ -24,7 +25,8 @@ def command(node: str, folder: Path, data: Path | None, timeout: float) -> None:
     are in the store: nothing is lost, and no will is published for a client that comes back in time. The node stays
     away until `stoa up` is started again.
     """
-    run = find_run(folder, data)
+    with few_mistakes("with -f"):
+        run = find_run(folder, data)
     check_can_drain(run, node)
     assert run.store is not None
     if drain(SharedStore(run.store), node, click.echo, timeout):

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from mqtt_operator.channel.terms import StoreAwayError
+from mqtt_operator.cli.few_mistakes import few_mistakes
 from mqtt_operator.cli.options import EXIT_FAILED, FOLDER, FOLDER_WITHOUT_DATA
 from mqtt_operator.local.members import Look, NodeView, State, look_at
 from mqtt_operator.local.run_document import find_run
@@ -27,7 +28,9 @@ def command(ctx: click.Context, folder: Path, data: Path | None, output: str) ->
     FEED is how far a node has followed what all nodes must know, LAG how many entries it is behind, POLICY the revision
     it decides by.
     """
-    look = asyncio.run(look_at(find_run(folder, data)))
+    with few_mistakes("as in `stoa nodes FOLDER`"):
+        run = find_run(folder, data)
+    look = asyncio.run(look_at(run))
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(look.nodes)).decode())
     else:

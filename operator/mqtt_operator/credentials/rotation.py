@@ -60,11 +60,18 @@ def step(
     new_password: Callable[[], bytes],
     *,
     is_staged_everywhere: bool,
+    is_former_nowhere: bool,
 ) -> Generated:
-    """How it should be now. `is_staged_everywhere`: every node accepts what is staged. The same again is no change."""
+    """How it should be now. The same again is no change.
+
+    `is_staged_everywhere`: every node accepts what is staged. `is_former_nowhere`: no node accepts the former one any
+    more; until then everything waits, for whoever begins anew has to find out which one it was.
+    """
     if known is None:
         return Generated(password=new_password(), made_at=now)
     if known.former_until is not None and now >= known.former_until:
+        if not is_former_nowhere:
+            return known
         known = replace(known, former=None, former_until=None)
     if schedule.every_s is None:
         return replace(known, staged=None)
@@ -76,7 +83,7 @@ def step(
 
 
 def due_at(known: Generated, schedule: Schedule) -> datetime | None:
-    """When `step` has something to do again; None: never. Something staged waits for nodes, not for a time."""
+    """When `step` has something to do again; None: never. What waits for nodes waits for no time."""
     moments = [] if known.former_until is None else [known.former_until]
     if schedule.every_s is not None and known.staged is None:
         moments.append(known.made_at + timedelta(seconds=schedule.every_s))

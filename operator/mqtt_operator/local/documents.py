@@ -81,15 +81,21 @@ def is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def read_documents(folder: Path) -> Reading:
-    """All documents of all files. A file that stops being YAML gives a mistake and the documents before it."""
-    reader = _Reader()
-    paths = yaml_files(folder, reader.folder_unreadable)
-    if len(paths) > FILES_MAX:
-        message = f"holds more than {FILES_MAX} YAML files; name the folder of one broker"
-        reader.mistakes.append(Mistake(str(folder), 0, "", message))
-    for path in paths[:FILES_MAX]:
-        reader.read(path)
+def read_documents(*places: Path) -> Reading:
+    """All documents of these files, and of all YAML files below these folders, each file once.
+
+    A file that stops being YAML gives a mistake and the documents before it.
+    """
+    reader, read = _Reader(), set[Path]()
+    for place in places:
+        paths = [place] if _is_file(place) else yaml_files(place, reader.folder_unreadable)
+        if len(paths) > FILES_MAX:
+            message = f"holds more than {FILES_MAX} YAML files; name the folder of one broker"
+            reader.mistakes.append(Mistake(str(place), 0, "", message))
+        for path in paths[:FILES_MAX]:
+            if path.absolute() not in read:
+                read.add(path.absolute())
+                reader.read(path)
     return Reading(documents=tuple(reader.documents), mistakes=tuple(reader.mistakes))
 
 
@@ -164,6 +170,13 @@ class _Reader:
                 seen.add(step)
                 lines[(*path, step)] = line
                 self._survey(item, (*path, step), lines)
+
+
+def _is_file(place: Path) -> bool:
+    try:
+        return place.exists() and not place.is_dir()
+    except OSError:  # it is told when it cannot be listed
+        return False
 
 
 def _field(path: tuple[str, ...]) -> str:

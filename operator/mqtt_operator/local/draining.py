@@ -42,12 +42,18 @@ def drain(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Returns when it has left; False: it was not there. Raises SharedStoreError, and NodeFailedError when time is up:
-    the node goes on leaving all the same.
+    """Returns when it has left; False: it was not there. Raises UsageError for the last one that is there,
+    SharedStoreError, and NodeFailedError when time is up: the node goes on leaving all the same.
     """
-    member = door.members().nodes.get(node)
+    there = door.members().nodes
+    member = there.get(node)
     if member is None:
         return False
+    if len(there) == 1:
+        raise UsageError(
+            f"{node} is the only node that is there: there is nobody to take its clients.",
+            to_do="Stop its `stoa up` (Ctrl-C) instead: that drains it, and nothing is lost.",
+        )
     door.order_to_drain(node, member.token)
     deadline, left = clock() + seconds_max, -1
     while True:

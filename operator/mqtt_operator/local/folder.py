@@ -3,6 +3,8 @@
 Knows the order of the steps; does not know YAML, kinds or references themselves, and writes nothing.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -32,13 +34,49 @@ class Declared(Struct, frozen=True, kw_only=True):
 
 
 def read_folder(folder: Path) -> Objects:
-    """Everything in the folder. Raises FilesRefusedError with all mistakes at once."""
-    reading = read_documents(folder)
+    """Everything in the folder, which is all there is. Raises FilesRefusedError with all mistakes at once."""
+    objects = _read(folder)
+    objects.mistakes += [*(each.mistake for each in objects.absences), *objects.strangers]
+    objects.notes = [*map(str, objects.others), *objects.notes]
+    note_what_needs_kubernetes(objects)
+    return _unrefused(objects)
+
+
+def read_for_kubernetes(places: Iterable[Path], *, is_strict: bool = False) -> Objects:
+    """Everything in these files and folders, which may be a part of what is applied: the rest is elsewhere.
+
+    `is_strict`: it is not, what they refer to must be in them. Raises FilesRefusedError with all mistakes at once.
+    """
+    objects = _read(*places)
+    if is_strict:
+        objects.mistakes += [each.mistake for each in objects.absences]
+    else:
+        objects.notes = [*_told_once(each.note for each in objects.absences), *objects.notes]
+    unchecked = len(objects.others) + len(objects.strangers)
+    if unchecked:
+        objects.notes.append(f"not checked: {unchecked} document{'' if unchecked == 1 else 's'} of other kinds.")
+    return _unrefused(objects)
+
+
+def _read(*places: Path) -> Objects:
+    reading = read_documents(*places)
     objects = Objects()
     objects.mistakes += reading.mistakes
     objects.add_all(reading.documents)
     check_references(objects, complete=not reading.mistakes)
-    note_what_needs_kubernetes(objects)
+    return objects
+
+
+def _told_once(notes: Iterable[Mistake]) -> Iterator[str]:
+    """A thousand clients may name one broker that is elsewhere."""
+    alike: defaultdict[str, list[Mistake]] = defaultdict(list)
+    for each in sorted(notes):
+        alike[each.message].append(each)
+    for first, *others in alike.values():
+        yield f"{first} (and {len(others)} more)" if others else str(first)
+
+
+def _unrefused(objects: Objects) -> Objects:
     if objects.mistakes:
         raise FilesRefusedError(objects.mistakes)
     return objects

@@ -19,6 +19,7 @@ from mqtt_operator.local.documents import Document
 
 DEFAULT_NAMESPACE = "default"
 NAMESPACE_KIND = "Namespace"
+_OBJECT_FIELDS = frozenset({"apiVersion", "metadata", "spec"})
 
 R = TypeVar("R", covariant=True)
 
@@ -45,6 +46,13 @@ class DataObject(NamedTuple):
     """Keys whose values are mistakes: they exist, but nobody knows what they say."""
 
 
+class Absence(NamedTuple):
+    """What no file declares: `mistake` where the files are all there is, `note` where they may be a part of it."""
+
+    mistake: Mistake
+    note: Mistake
+
+
 class DataKey(NamedTuple):
     kind: DataKind
     namespace: str
@@ -63,6 +71,11 @@ class Objects:
         """The labels of those that are declared, which attachments of a broker may ask for."""
         self.mistakes: list[Mistake] = []
         self.notes: list[str] = []
+        self.absences: list[Absence] = []
+        self.others: list[Mistake] = []
+        """Objects of kinds that mean nothing here."""
+        self.strangers: list[Mistake] = []
+        """Documents that nobody would take for an object: mistakes in a folder of objects."""
         self.broken: set[tuple[str, str, str]] = set()
         """Kind, namespace and name of objects that are written down with mistakes: they are not missing."""
         self._places: dict[tuple[str, str, str], str] = {}
@@ -71,10 +84,17 @@ class Objects:
         for document in documents:
             self._add(document)
 
+    def add_absence(self, document: Document, field: str, message: str) -> None:
+        """The field names an object that no file declares."""
+        note = document.mistake(field, f"{message}; it must exist when this is applied.")
+        self.absences.append(Absence(document.mistake(field, message), note))
+
     def _add(self, document: Document) -> None:
         kind = document.value.get("kind")
         if not isinstance(kind, str) or not kind:
-            self.mistakes.append(document.mistake("kind", "is missing; write for example kind: MQTTClient"))
+            is_stranger = _OBJECT_FIELDS.isdisjoint(document.value)
+            mistakes = self.strangers if is_stranger else self.mistakes
+            mistakes.append(document.mistake("kind", "is missing; write for example kind: MQTTClient"))
         elif kind in KINDS:
             self._add_resource(document)
         elif kind in set(DataKind):
@@ -84,7 +104,7 @@ class Objects:
         elif str(document.value.get("apiVersion")).partition("/")[0] == GROUP:
             self._add_misspelt(document, kind)
         else:
-            self.notes.append(f"{document.file}:{document.line}: kind {kind} means nothing here; ignored.")
+            self.others.append(Mistake(document.file, document.line, "", f"kind {kind} means nothing here; ignored."))
 
     def _add_misspelt(self, document: Document, kind: str) -> None:
         """Ours, and yet no kind of ours: left out in silence, a rule that denies would protect nobody."""

@@ -24,7 +24,7 @@ from mqtt_operator.credentials.certificates import (
 )
 from mqtt_operator.credentials.scram import mechanisms_of, password_mistake, username_mistake
 from mqtt_operator.errors import Mistake
-from mqtt_operator.local.objects import DataKey, Entry, Objects
+from mqtt_operator.local.objects import Absence, DataKey, Entry, Objects
 from mqtt_operator.local.subjects import check_subjects
 from mqtt_operator.policy.attachment import claimed_usernames, is_attached, names_broker, why_not_attached
 
@@ -37,7 +37,7 @@ Check = Callable[[bytes], str | None]
 
 
 def check_references(objects: Objects, *, complete: bool) -> None:
-    """Add what does not fit to `objects.mistakes`.
+    """Add what does not fit to `objects.mistakes`, and references to what is not there to `objects.absences`.
 
     `complete` false: some file could not be read, so what seems to be missing may be in it and is not reported. What is
     written down with a mistake of its own is not missing either.
@@ -73,13 +73,35 @@ class _Checks:
         named = [each.resource for each in self._objects.brokers if names_broker(each.resource, metadata, ref)]
         if not named:
             if self._complete and self._identity(entry, ref) not in self._objects.broken:
-                wanted = f"MQTTBroker {ref.namespace or metadata.namespace}/{ref.name}"
-                message = f"names {wanted}, which no file declares{self._declared()}"
-                yield entry.document.mistake("spec.brokerRef.name", message)
+                yield from self._no_broker(entry, ref.namespace or metadata.namespace, ref.name)
             return
         refusal = why_not_attached(named[0], entry.resource, self._objects.namespaces)
-        if refusal is not None:
+        if refusal is not None and self._may_be_attached(named[0], entry.resource):
+            message = f"needs a label on namespace {metadata.namespace}, as spec.attachments of the broker says"
+            mistake = entry.document.mistake(refusal.field, f"{message}; declare that Namespace with it")
+            self._objects.absences.append(Absence(mistake, entry.document.mistake(refusal.field, f"{message}.")))
+        elif refusal is not None:
             yield entry.document.mistake(refusal.field, refusal.message)
+
+    def _no_broker(
+        self, entry: Entry[MQTTClient] | Entry[TopicPermission], namespace: str, name: str
+    ) -> Iterator[Mistake]:
+        """Where another one of that namespace is declared, it is a slip of the pen."""
+        field = "spec.brokerRef.name"
+        message = f"names MQTTBroker {namespace}/{name}, which no file declares{self._declared()}"
+        if any(each.resource.metadata.namespace == namespace for each in self._objects.brokers):
+            yield entry.document.mistake(field, message)
+        else:
+            self._objects.add_absence(entry.document, field, message)
+
+    def _may_be_attached(self, broker: MQTTBroker, member: MQTTClient | TopicPermission) -> bool:
+        """With labels that its namespace may have: no file says which it has."""
+        namespace, known = member.metadata.namespace, self._objects.namespaces
+        selectors = [each.namespaces.selector for each in broker.spec.attachments]
+        asked = [each.match_labels for each in selectors if each is not None]
+        return namespace not in known and any(
+            is_attached(broker, member, {**known, namespace: labels}) for labels in asked
+        )
 
     def _is_attached(self, broker: MQTTBroker, client: MQTTClient) -> bool:
         return is_attached(broker, client, self._objects.namespaces)
@@ -231,14 +253,16 @@ class _Checks:
     def _value(
         self, entry: Entry[Any], field: str, key_field: str | None, data: DataKey, key: str
     ) -> Generator[Mistake, None, bytes | None]:
-        """The value of `key` of a Secret or ConfigMap; None, after a mistake, if there is none.
+        """The value of `key` of a Secret or ConfigMap; None, after a mistake or an absence, if there is none.
 
         `field` names the reference; its `name` is at fault if the object is missing, `key_field` if the key is.
         """
         found = self._objects.data.get(data)
         if found is None:
             if self._complete and data not in self._objects.broken:
-                yield entry.document.mistake(f"{field}.name", f"names {_named(data)}, which no file declares")
+                self._objects.add_absence(
+                    entry.document, f"{field}.name", f"names {_named(data)}, which no file declares"
+                )
             return None
         if key not in found.resource.data and key not in found.resource.broken:
             at = f"{field}.{key_field or 'name'}"

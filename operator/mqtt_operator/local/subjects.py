@@ -8,12 +8,14 @@ one whose name was meant goes unhindered.
 import re
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from mqtt_api.keys import CLIENT_KIND
 from mqtt_api.kinds.topicpermission import Subject, SubjectKind
 from mqtt_api.policy import Effect
 from mqtt_api.resources import MQTTClient, TopicPermission
 from mqtt_operator.errors import Mistake
-from mqtt_operator.local.objects import Entry, Objects
+from mqtt_operator.local.objects import Absence, Entry, Objects
 from mqtt_operator.policy.compile import means
 
 _ATTRIBUTE = re.compile(r"\$\{attr\.([^}]+)\}")
@@ -30,11 +32,21 @@ def check_subjects(objects: Objects) -> None:
         clients = [each.resource for each in objects.clients if each.resource.metadata.namespace == namespace]
         missing = list(_missing_clients(entry, clients, broken))
         if any(rule.effect is Effect.DENY for rule in entry.resource.spec.rules):
-            objects.mistakes += missing
+            _deny_nobody(objects, missing, is_slip=bool(clients))
         else:
             objects.notes += [str(each) for each in missing]
         if not any(each == namespace for each, _ in broken):  # nobody knows what a client with a mistake is
             objects.notes += [str(each) for each in (*_empty(entry, clients), *_unknown_attributes(entry, clients))]
+
+
+def _deny_nobody(objects: Objects, missing: Sequence[Mistake], *, is_slip: bool) -> None:
+    """Where no client of the namespace is declared, all of them are elsewhere."""
+    if is_slip:
+        objects.mistakes += missing
+        return
+    for each in missing:
+        note = replace(each, message=f"{each.message} It must exist when this is applied.")
+        objects.absences.append(Absence(each, note))
 
 
 def _missing_clients(

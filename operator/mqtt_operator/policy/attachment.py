@@ -77,6 +77,11 @@ def why_not_attached(
     return _permission_refusal(member, attachments)
 
 
+def hands_to(broker: MQTTBroker, namespace: str) -> bool:
+    """True if objects of that namespace may take part, as far as its name says."""
+    return namespace == broker.metadata.namespace or bool(_attachments_of(broker, namespace, {}))
+
+
 def _attachments_of(broker: MQTTBroker, namespace: str, namespaces: NamespaceLabels) -> list[Attachment]:
     labels = {**namespaces.get(namespace, {}), NAMESPACE_NAME_LABEL: namespace}
     return [each for each in broker.spec.attachments if _selects(each.namespaces, namespace, labels)]

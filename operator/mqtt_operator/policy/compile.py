@@ -27,6 +27,7 @@ from mqtt_api.policy import (
     Effect,
     Policy,
     Principal,
+    Purge,
     Rule,
     ScramVerifier,
 )
@@ -65,7 +66,7 @@ def compile_policy(
     *,
     salt_key: bytes = b"",
     holders: Mapping[str, str] = {},
-    purges: Mapping[str, int] = {},
+    purges: Mapping[str, Purge] = {},
     namespaces: NamespaceLabels | None = None,
 ) -> Policy:
     """The policy of this broker. Objects of other brokers, and of namespaces beyond its attachments, are left out.

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from mqtt_api.kinds.topicpermission import SubjectKind
-from mqtt_api.policy import Effect, Principal
+from mqtt_api.policy import Effect, Principal, Purge
 from mqtt_api.policy_lines import Outline, Part, Section, digest_of, encode_entry, outline_line, part
 from mqtt_api.resources import MQTTClient, TopicPermission
 from mqtt_operator.policy.attachment import holder
@@ -56,7 +56,7 @@ class Compiler:
     def __init__(self, holders: Mapping[str, str] | None = None) -> None:
         self._default_effect = Effect.DENY
         self._salt_key = b""
-        self._purges: dict[str, int] = {}
+        self._purges: dict[str, Purge] = {}
         self._permissions = LineTable(Section.PERMISSIONS)
         self._principals = LineTable(Section.PRINCIPALS)
         self._matching = Matching()
@@ -75,7 +75,7 @@ class Compiler:
 
     # What changed
 
-    def set_frame(self, default_effect: Effect, salt_key: bytes, purges: Mapping[str, int]) -> None:
+    def set_frame(self, default_effect: Effect, salt_key: bytes, purges: Mapping[str, Purge]) -> None:
         """What no client or permission says."""
         self._default_effect, self._salt_key, self._purges = default_effect, salt_key, dict(purges)
 

@@ -244,7 +244,8 @@ class BrokerPass:
         addresses = {pod["metadata"]["name"]: pod.get("status", {}).get("podIP") for pod in found.pods}
         answers = {name: await self._means.ask_node(address) for name, address in addresses.items() if address}
         told = {name: facts for name, facts in answers.items() if facts is not None}
-        self._means.exchange.tell_nodes(self._key, {name: facts.policy_revision for name, facts in told.items()})
+        revisions = {name: facts.policy_revision for name, facts in told.items()}
+        self._means.exchange.tell_nodes(self._key, revisions, [facts.purged for facts in told.values()])
         return told
 
     async def _view_certificates(self, found: Found, client_cas: Mapping[str, str]) -> CertificatesView:

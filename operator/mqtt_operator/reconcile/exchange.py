@@ -5,11 +5,12 @@ stories tell everything again after a restart.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from msgspec import Struct
 
+from mqtt_api.node_facts import Purged
 from mqtt_api.node_settings import RedisSettings
 from mqtt_operator.channel.terms import Members
 from mqtt_operator.errors import ExpectedError
@@ -75,6 +76,7 @@ class Exchange:
         self._obstacles: dict[BrokerKey, Problem] = {}
         self._reports: dict[BrokerKey, PolicyReport] = {}
         self._nodes: dict[BrokerKey, Mapping[str, int]] = {}
+        self._purged: dict[BrokerKey, tuple[Purged, ...]] = {}
         self._forgetters: list[Callable[[BrokerKey], None]] = []
         self._place_listeners: defaultdict[BrokerKey, list[Wake]] = defaultdict(list)
         self._report_listeners: defaultdict[BrokerKey, list[Wake]] = defaultdict(list)
@@ -109,8 +111,13 @@ class Exchange:
         """The revision that each node decides by, where nodes have stores of their own; -1 = none."""
         return self._nodes.get(key, {})
 
-    def tell_nodes(self, key: BrokerKey, revisions: Mapping[str, int]) -> None:
+    def purged(self, key: BrokerKey) -> tuple[Purged, ...]:
+        """How far sessions of deleted clients have ended, as the same nodes tell."""
+        return self._purged.get(key, ())
+
+    def tell_nodes(self, key: BrokerKey, revisions: Mapping[str, int], purged: Iterable[Purged] = ()) -> None:
         """By the name of the node. Only for nodes with stores of their own: others are read from their leases."""
+        self._purged[key] = tuple(purged)
         if revisions != self._nodes.get(key):
             self._nodes[key] = dict(revisions)
             _call(self._place_listeners, key)
@@ -124,6 +131,7 @@ class Exchange:
         for forgotten in self._forgetters:
             forgotten(key)
         self._nodes.pop(key, None)
+        self._purged.pop(key, None)
         self._places.pop(key, None)
         self._obstacles.pop(key, None)
         self._reports.pop(key, None)

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from mqtt_operator.errors import ExpectedError
 from mqtt_operator.reconcile.keys import BrokerKey
-from mqtt_operator.reconcile.registry import UnseenError
+from mqtt_operator.reconcile.registry import HiddenError, UnseenError
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,8 @@ class Loop:
             except ExpectedError as error:
                 result = PassResult.EXPECTED
                 outcome = self._after(error.what, EXPECTED_S_MIN, EXPECTED_S_MAX)
-                self._tell(logging.DEBUG if isinstance(error, UnseenError) else logging.WARNING, str(error))
+                is_soon_over = isinstance(error, UnseenError) and not isinstance(error, HiddenError)
+                self._tell(logging.DEBUG if is_soon_over else logging.WARNING, str(error))
             except Exception as error:  # a bug in one story must not end the others
                 result = PassResult.BUG
                 outcome = self._after(type(error).__name__, BUG_S_MIN, BUG_S_MAX)

@@ -66,6 +66,10 @@ class OperatorMetrics:
         """Ask `counts` at each scrape how many objects of each kind there are."""
         self.registry.register(_Resources(counts))
 
+    def count_namespaces(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Ask `counts` at each scrape how many of the watched namespaces are in each state."""
+        self.registry.register(_Namespaces(counts))
+
     def count_calls(self, counts: Callable[[], Mapping[Call, int]]) -> None:
         """Ask `counts` too, at each scrape, how often the API server was asked for what."""
         self._calls.sources.append(counts)
@@ -84,6 +88,21 @@ class _Calls(Collector):
             total.update(counts())
         for call, count in total.items():
             family.add_metric([call.verb, call.resource_name], count)
+        return [family]
+
+
+class _Namespaces(Collector):
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> list[Metric]:
+        family = GaugeMetricFamily(
+            "stoa_operator_namespaces",
+            "Namespaces that are watched: served, or forbidden, as one is that is gone.",
+            labels=["state"],
+        )
+        for state, count in self._counts().items():
+            family.add_metric([state], count)
         return [family]
 
 

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from mqtt_api.node_facts import ListenerCertificate, NodeFacts
+from mqtt_api.node_facts import NOTHING_PURGED, ListenerCertificate, NodeFacts, Purged
 from mqtt_operator.desired import names
 
 ANSWER_S_MAX = 3.0
@@ -28,6 +28,7 @@ class _Status(Struct, frozen=True):
     connections: int = 0
     version: str = ""
     listeners: Mapping[str, _Listener] = {}
+    purged: Purged = NOTHING_PURGED
 
 
 async def ask_node(pod_ip: str) -> NodeFacts | None:
@@ -62,4 +63,5 @@ def decode_status(document: bytes) -> NodeFacts | None:
         connections=told.connections,
         version=told.version,
         certificates=certificates,
+        purged=told.purged,
     )

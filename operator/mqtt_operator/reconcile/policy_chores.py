@@ -15,10 +15,12 @@ import msgspec
 from msgspec import Struct
 
 from mqtt_api.conditions import Reason
-from mqtt_operator.desired.kinds import CERTIFICATE
+from mqtt_operator.desired.kinds import CERTIFICATE, MQTT_CLIENT
 from mqtt_operator.desired.labels import client_children_selector
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.kube.port import ConflictError, ForbiddenError, Kube, KubeError
+from mqtt_operator.reconcile.event_writer import EventWriter
+from mqtt_operator.reconcile.issued_secrets import own_issued_secret
 from mqtt_operator.reconcile.keys import ObjectKey
 from mqtt_operator.reconcile.policy_client import Wish
 from mqtt_operator.status.verdict import Problem
@@ -54,8 +56,9 @@ class _Listed(Struct, frozen=True):
 class Chores:
     """Of one broker. `wake`: something was finished. For one event loop; `stop` it in the end."""
 
-    def __init__(self, kube: Kube, wake: Callable[[], None], seconds: Callable[[], float]) -> None:
+    def __init__(self, kube: Kube, events: EventWriter, wake: Callable[[], None], seconds: Callable[[], float]) -> None:
         self._kube = kube
+        self._events = events
         self._wake = wake
         self._seconds = seconds
         self._turns = asyncio.Semaphore(WRITES_MAX)
@@ -123,7 +126,7 @@ class Chores:
     async def _do(self, name: Name, chore: _Chore) -> None:
         before, again_s = chore.problem, LIST_S if name[0] == CERTIFICATE.kind else None
         try:
-            chore.problem = await self._ask(chore.wish)
+            chore.problem = await self._ask(chore)
         except ConflictError:
             chore.problem = None  # another one is there now: it is looked at when the registry tells
         except KubeError as error:
@@ -135,18 +138,22 @@ class Chores:
         if chore.problem != before:
             self._finished.add(chore.owner)
 
-    async def _ask(self, wish: Wish) -> Problem | None:
+    async def _ask(self, chore: _Chore) -> Problem | None:
         """Why it could not even be asked for. Raises KubeError."""
-        manifest = wish.manifest
+        manifest, version = chore.wish.manifest, chore.wish.version
         if manifest["kind"] == CERTIFICATE.kind:
-            return await self._ask_for_certificate(manifest)
-        if wish.version == "":
+            return await self._ask_for_certificate(chore)
+        if chore.wish.is_ownership:
+            await own_issued_secret(self._kube, manifest)
+        elif version == "":
             await self._kube.create(manifest)
         else:
-            await self._kube.apply({**manifest, "metadata": {**manifest["metadata"], "resourceVersion": wish.version}})
+            await self._kube.apply({**manifest, "metadata": {**manifest["metadata"], "resourceVersion": version}})
+        self._tell(chore)
         return None
 
-    async def _ask_for_certificate(self, manifest: Manifest) -> Problem | None:
+    async def _ask_for_certificate(self, chore: _Chore) -> Problem | None:
+        manifest = chore.wish.manifest
         if not await self._kube.serves(CERTIFICATE):
             sentence = "An issuer is named, and cert-manager is not installed: its kinds are not known here."
             return Problem(Reason.CERT_MANAGER_NOT_INSTALLED, sentence)
@@ -154,7 +161,14 @@ class Chores:
         found = (await self._listed(metadata["namespace"])).get(metadata["name"])
         if found is None or not _is_so(found, manifest):
             await self._kube.apply(manifest)
+            self._tell(chore)
         return None
+
+    def _tell(self, chore: _Chore) -> None:
+        """It was written."""
+        if chore.wish.news is not None:
+            (owner,) = chore.wish.manifest["metadata"]["ownerReferences"]
+            self._events.tell(MQTT_CLIENT, chore.owner, owner["uid"], chore.wish.news)
 
     async def _listed(self, namespace: str) -> Mapping[str, Manifest]:
         now = self._seconds()

@@ -25,7 +25,10 @@ from mqtt_operator.desired.certificates import client_certificate
 from mqtt_operator.desired.labels import MANAGED_BY, MANAGED_BY_LABEL
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.policy.attachment import Refusal, why_not_attached
+from mqtt_operator.reconcile.events import Said
+from mqtt_operator.reconcile.issued_secrets import ownership
 from mqtt_operator.reconcile.keys import DataKey
+from mqtt_operator.reconcile.member_events import certificate_news, password_news
 from mqtt_operator.reconcile.policy_binding import binding_manifest, generated_of, is_ours, is_so
 from mqtt_operator.reconcile.policy_frame import Frame
 from mqtt_operator.reconcile.registry import Registry, UnseenError
@@ -34,18 +37,21 @@ from mqtt_operator.status.verdict import Problem
 
 PASSWORD_BYTES = 32
 
-IsEverywhere = Callable[[bytes], bool]
-"""True if every node accepts this password of the client."""
+IsAccepted = Callable[[bytes], bool | None]
+"""Whether nodes accept this password of the client; None: not all of them, or nobody knows yet."""
 
 
 class Wish(Struct, frozen=True, kw_only=True):
     """An object that should be so.
 
-    `version`: of the one it replaces; "" = there must be none yet, None = it does not matter.
+    `version`: of the one it replaces; "" = there must be none yet, None = it does not matter. `news`: what people are
+    told when it was written. `is_ownership`: it is a Secret of cert-manager's, which gets an owner and nothing else.
     """
 
     manifest: Manifest
     version: str | None = None
+    is_ownership: bool = False
+    news: Said | None = None
 
     def __repr__(self) -> str:
         metadata = self.manifest["metadata"]
@@ -59,8 +65,8 @@ class Examined(Struct, frozen=True, kw_only=True):
 
     `refusal`: why the client takes no part. `problems`: what it refers to and cannot be used. `reads`: the Secrets it
     depends on. `wishes`: what has to be made or changed. `due_at`: when a password has to be looked at again.
-    `is_unseen`: nobody knows some of its Secrets now, so what was known before has to do. `has_staged`: a new password
-    waits until every node knows it. `binding`: the Secret that was made for it.
+    `is_unseen`: nobody knows some of its Secrets now, so what was known before has to do. `awaits_nodes`: a new
+    password waits until every node knows it, or an old one until none does. `binding`: the Secret that was made for it.
     """
 
     refusal: Refusal | None = None
@@ -74,34 +80,32 @@ class Examined(Struct, frozen=True, kw_only=True):
     wishes: tuple[Wish, ...] = ()
     due_at: datetime | None = None
     is_unseen: bool = False
-    has_staged: bool = False
+    awaits_nodes: bool = False
     binding: str = ""
 
     def __repr__(self) -> str:
         return f"Examined(problems={self.problems!r}, wishes={self.wishes!r})"
 
 
-def examine(
-    client: MQTTClient, frame: Frame, registry: Registry, now: datetime, is_everywhere: IsEverywhere
-) -> Examined:
+def examine(client: MQTTClient, frame: Frame, registry: Registry, now: datetime, is_accepted: IsAccepted) -> Examined:
     """Never raises for what people wrote, or did not."""
     refusal = why_not_attached(frame.broker, client, frame.namespaces)
     if refusal is not None:
         return Examined(refusal=refusal)
-    return _Examination(client, frame, registry, now, is_everywhere).result()
+    return _Examination(client, frame, registry, now, is_accepted).result()
 
 
 class _Examination:
     """Gathers as it goes from source to source."""
 
     def __init__(
-        self, client: MQTTClient, frame: Frame, registry: Registry, now: datetime, is_everywhere: IsEverywhere
+        self, client: MQTTClient, frame: Frame, registry: Registry, now: datetime, is_accepted: IsAccepted
     ) -> None:
         self._client = client
         self._frame = frame
         self._registry = registry
         self._now = now
-        self._is_everywhere = is_everywhere
+        self._is_accepted = is_accepted
         self._passwords: list[bytes] = []
         self._expired: list[bytes] = []
         self._rotates = False
@@ -113,7 +117,7 @@ class _Examination:
         self._moments: list[datetime] = []
         self._bindings: list[str] = []
         self._is_unseen = False
-        self._has_staged = False
+        self._awaits_nodes = False
 
     def result(self) -> Examined:
         credentials = self._client.spec.credentials
@@ -137,7 +141,7 @@ class _Examination:
             wishes=tuple(self._wishes),
             due_at=min(self._moments, default=None),
             is_unseen=self._is_unseen,
-            has_staged=self._has_staged,
+            awaits_nodes=self._awaits_nodes,
             binding=self._bindings[0] if self._bindings else "",
         )
 
@@ -190,17 +194,24 @@ class _Examination:
             every_s=None if generate.every is None else generate.every.seconds,
             overlap_s=None if generate.overlap is None else generate.overlap.seconds,
         )
-        is_everywhere = False
-        if known is not None and known.staged is not None:
-            self._has_staged = True
-            is_everywhere = self._is_everywhere(known.staged)
-        wanted = step(known, schedule, self._now, _new_password, is_staged_everywhere=is_everywhere)
+        staged = None if known is None else known.staged
+        expired = () if known is None else known.expired_at(self._now)
+        self._awaits_nodes = self._awaits_nodes or staged is not None or bool(expired)
+        wanted = step(
+            known,
+            schedule,
+            self._now,
+            _new_password,
+            is_staged_everywhere=staged is not None and self._is_accepted(staged) is True,
+            is_former_nowhere=all(self._is_accepted(each) is False for each in expired),
+        )
         moment = due_at(wanted, schedule)
-        if moment is not None:
+        if moment is not None and not wanted.expired_at(self._now):
             self._moments.append(moment)
         manifest = binding_manifest(self._client, generate.secret_name, wanted, self._frame.endpoint)
         if found is None or not is_so(found, manifest):
-            self._wishes.append(Wish(manifest=manifest, version="" if found is None else found.resource_version))
+            version, news = "" if found is None else found.resource_version, password_news(key, known, wanted)
+            self._wishes.append(Wish(manifest=manifest, version=version, news=news))
 
     # Certificates that cert-manager issues
 
@@ -213,12 +224,16 @@ class _Examination:
             sentence = f"{field} names {key}, which exists and was not made for this client: choose another secretName."
             self._problem(Reason.SECRET_NOT_OURS, sentence)
             return
-        self._wishes.append(Wish(manifest=client_certificate(self._client, credential)))
+        manifest = client_certificate(self._client, credential)
+        self._wishes.append(Wish(manifest=manifest, news=certificate_news(key)))
         match = None if found is None else self._match(found, credential)
-        if match is None:
+        if found is None or match is None:
             self._problem(Reason.CERTIFICATE_PENDING, f"{field}: the certificate in {key} is not issued yet.")
-        else:
-            self._issued.append(match)
+            return
+        self._issued.append(match)
+        if self._client.metadata.uid not in found.owners:
+            manifest = ownership(self._client, key.namespace, key.name, found.uid)
+            self._wishes.append(Wish(manifest=manifest, is_ownership=True))
 
     def _match(self, found: DataObject, credential: CertificateCredential) -> CertificateMatch | None:
         """Issuer and common name as they stand in the certificate; None if it is not one for this client."""

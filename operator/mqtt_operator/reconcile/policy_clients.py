@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mqtt_api.conditions import Reason
+from mqtt_api.node_facts import Purged
 from mqtt_api.policy import Policy, Principal, ScramVerifier
 from mqtt_api.resources import MQTTClient
 from mqtt_operator.credentials.verifiers import jobs_of
@@ -26,13 +27,12 @@ from mqtt_operator.reconcile.member_status import ClientView, Progress, mistakes
 from mqtt_operator.reconcile.policy_client import Examined, Wish, examine
 from mqtt_operator.reconcile.policy_frame import Frame
 from mqtt_operator.reconcile.policy_means import Means, Work
+from mqtt_operator.reconcile.policy_purges import Purges
 from mqtt_operator.reconcile.seen import Seen
 from mqtt_operator.reconcile.statuses import Subject
 from mqtt_operator.status.verdict import Problem
 
 RETIRED_MAX = 12  # of a client, three for each password: whoever stays connected for longer is sent away one day
-PURGE_DELAY_S = 3_600.0
-PURGE_KEPT_S = 600.0  # for nodes that were away when the moment came
 AT_ONCE_MAX = 200  # looked at before others get a turn: some 10 ms
 
 
@@ -65,8 +65,8 @@ class Clients:
         self._stale: set[ObjectKey] = set()
         self._unsettled: set[ObjectKey] = set()  # whose wishes have to be looked at: a user name may be another's now
         self._guard = RemovalGuard()
-        self.purges: dict[str, int] = {} if in_force is None else dict(in_force.purges)
-        """User names of deleted clients whose sessions are to end, and when: as in Policy."""
+        self.purges = Purges(in_force)
+        """Whose sessions are to end."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -86,10 +86,17 @@ class Clients:
         """At all of them in the next `take`."""
         self._stale.update(self._records)
 
-    def look_again_at_staged(self, keys: Iterable[ObjectKey]) -> None:
-        """Nodes know these as they were looked at last: a password that waited for that can be told now."""
+    def look_again_at_awaiting(self, keys: Iterable[ObjectKey]) -> None:
+        """Nodes know these as they were looked at last: a password that waited for that can be told, or forgotten."""
         records = self._records
-        self._stale.update(key for key in keys if key in records and records[key].examined.has_staged)
+        self._stale.update(key for key in keys if key in records and records[key].examined.awaits_nodes)
+
+    def note_purged(self, told: Iterable[Purged]) -> None:
+        """Nodes tell how far they are with sessions that are to end: whoever waits for such a user name can have it."""
+        free = self.purges.ended(told)
+        if free:
+            records = self._records.items()
+            self._stale.update(key for key, each in records if each.resource and each.resource.username in free)
 
     def note_data(self, changed: Iterable[DataKey]) -> None:
         """These Secrets are others now."""
@@ -110,7 +117,6 @@ class Clients:
         """
         told = self._remove(self._gone(clients, changed), accepts_removal=accepts_removal)
         self._note_time()
-        self._note_purges()
         self._note_verifiers()
         self._work.chores.look()
         told |= self._work.chores.finished()
@@ -154,11 +160,6 @@ class Clients:
         while self._due and self._due[0][0] <= now:
             self._stale.add(heappop(self._due)[1])
 
-    def _note_purges(self) -> None:
-        """Nodes have had the time to see to those."""
-        over = self._means.clock().timestamp() - PURGE_KEPT_S
-        self.purges = {username: moment for username, moment in self.purges.items() if moment > over}
-
     def _note_verifiers(self) -> None:
         for fingerprint, verifier in self._work.jobs.take().items():
             self._work.book.add(fingerprint, verifier)
@@ -186,7 +187,6 @@ class Clients:
         if client is None or now.proof is None:
             self._leave(key)
         else:
-            self.purges.pop(client.username, None)
             self._work.compiler.put_client(client, now.proof)
             if before is None or _is_news(before, now):
                 self._work.ledger.touch(Subject(MQTT_CLIENT, key), self._means.seconds())
@@ -201,13 +201,15 @@ class Clients:
         if client is None:
             return record
 
-        def is_everywhere(password: bytes) -> bool:
+        def is_accepted(password: bytes) -> bool | None:
             (job,) = jobs_of(frame.keys, client.username, [password], ())
-            applied = self._work.ledger.is_applied(Subject(MQTT_CLIENT, key))
-            return applied and before is not None and job.fingerprint in before.fingerprints - before.lacking
+            is_applied = self._work.ledger.is_applied(Subject(MQTT_CLIENT, key))
+            if before is None or not is_applied or job.fingerprint in before.lacking:
+                return None
+            return job.fingerprint in before.fingerprints
 
-        record.examined = examine(client, frame, self._means.registry, self._means.clock(), is_everywhere)
-        if record.examined.refusal is None:
+        record.examined = examine(client, frame, self._means.registry, self._means.clock(), is_accepted)
+        if record.examined.refusal is None and self.purges.makes_way(client, self._means.clock().timestamp()):
             self._prove(client, frame, record, before)
         if record.examined.due_at is not None:
             heappush(self._due, (record.examined.due_at, key))
@@ -327,9 +329,20 @@ class Clients:
             self._work.compiler.keep(principal)
 
     def _purge_later(self, gone: Iterable[Principal]) -> None:
-        """Of those that asked for it. A deletion by mistake can be taken back until then."""
-        due_at = int(self._means.clock().timestamp() + PURGE_DELAY_S)
-        self.purges.update({principal.username: due_at for principal in gone if principal.purge})
+        """Of those that asked for it. Whoever claims such a user name already may have to wait for it."""
+        now = self._means.clock().timestamp()
+        for principal in gone:
+            if principal.purge:
+                self.purges.ask(principal, now)
+                for client in list(self._work.compiler.claimants(principal.username).values()):
+                    if not self.purges.makes_way(client, now):
+                        self._wait(ObjectKey(client.metadata.namespace, client.metadata.name))
+
+    def _wait(self, key: ObjectKey) -> None:
+        """It took part, and does not until its user name is free."""
+        self._leave(key)
+        self._records[key].proof = None
+        self._unsettled.add(key)
 
     def forget_before(self) -> None:
         """What was there before us has been looked at."""
@@ -349,10 +362,10 @@ class Clients:
     def believe(self, in_force: Policy, revision: int) -> None:
         """Those whose status says that all nodes know them as they were in force before us, and as they are now.
 
-        Not those with a staged password: it came after that status, and has to be known everywhere before it is told.
+        Not those whose passwords wait for nodes: what they wait for came after that status.
         """
         for key, record in self._records.items():
-            if record.resource is None or record.proof is None or record.examined.has_staged:
+            if record.resource is None or record.proof is None or record.examined.awaits_nodes:
                 continue
             told = _told_revision(record.seen)
             earlier = in_force.principals.get(record.resource.username)
@@ -401,6 +414,9 @@ class Clients:
     def _refusals(self, client: MQTTClient, examined: Examined) -> tuple[Problem, ...]:
         if examined.refusal is not None:
             return (refusal_as_problem(examined.refusal),)
+        waits = self.purges.refusal(client)
+        if waits is not None:
+            return (waits,)
         compiler = self._work.compiler
         holder = compiler.holder_of(client.username)
         holds = "" if holder is None else holder.metadata.uid or ""
@@ -411,7 +427,7 @@ class Clients:
 def _is_news(before: _Record, now: _Record) -> bool:
     """Nodes are to be asked whether they know it. A staged password may be in force before we know it for one."""
     is_same = before.resource is now.resource and before.uid == now.uid and before.proof == now.proof
-    return not is_same or (now.examined.has_staged and bool(before.lacking - now.lacking))
+    return not is_same or (now.examined.awaits_nodes and bool(before.lacking - now.lacking))
 
 
 def _beside(proof: Proof, known: Proof) -> Proof:

@@ -72,8 +72,8 @@ class EmbeddedPen:
         return Written(revision=revision)
 
     async def nodes(self) -> Nodes:
-        metadata = self.broker.metadata
-        return Nodes(revisions=self._exchange.nodes(BrokerKey(metadata.namespace, metadata.name)))
+        key = BrokerKey(self.broker.metadata.namespace, self.broker.metadata.name)
+        return Nodes(revisions=self._exchange.nodes(key), purged=self._exchange.purged(key))
 
     async def load_verifiers(self) -> Mapping[str, Verifier]:
         return await load_cached(self._kube, self.broker)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from mqtt_api.node_facts import Purged
 from mqtt_api.node_settings import RedisSettings
 from mqtt_api.policy import Policy, decode_policy
 from mqtt_api.policy_lines import Part
@@ -28,9 +29,12 @@ class InForce(Struct, frozen=True, kw_only=True):
 
 
 class Nodes(Struct, frozen=True, kw_only=True):
-    """The revision that each node decides by. `members`: their leases, where there are any."""
+    """The revision that each node decides by. `purged`: how far sessions of deleted clients have ended, as each node
+    tells. `members`: their leases, where there are any.
+    """
 
     revisions: Mapping[str, int]
+    purged: tuple[Purged, ...] = ()
     members: Members | None = None
 
     def current(self, revision: int) -> int:
@@ -103,8 +107,11 @@ class SharedPen:
 
     async def nodes(self) -> Nodes:
         members = await asyncio.to_thread(self._store.members)
+        told = {name: member.facts for name, member in members.nodes.items()}
         return Nodes(
-            revisions={name: member.facts.policy_revision for name, member in members.nodes.items()}, members=members
+            revisions={name: facts.policy_revision for name, facts in told.items()},
+            purged=tuple(facts.purged for facts in told.values()),
+            members=members,
         )
 
     async def load_verifiers(self) -> Mapping[str, Verifier]:

@@ -36,6 +36,7 @@ from mqtt_operator.reconcile.policy_pen import InForce, Nodes, SharedPen
 from mqtt_operator.reconcile.policy_permissions import Permissions
 from mqtt_operator.reconcile.policy_telling import FACTS_S_MAX, Telling
 from mqtt_operator.reconcile.problems import problem_of
+from mqtt_operator.reconcile.registry import HiddenError
 from mqtt_operator.reconcile.seen import Seen
 from mqtt_operator.reconcile.statuses import Subject
 from mqtt_operator.status.verdict import Problem
@@ -81,7 +82,7 @@ async def open_story(
         ledger=Ledger(),
         book=VerifierBook(await begun.pen.load_verifiers()),
         jobs=Jobs(means.hashing, wake),
-        chores=Chores(means.kube, wake, means.seconds),
+        chores=Chores(means.kube, means.statuses.events, wake, means.seconds),
     )
     return PolicyStory(means, key, place, begun, work)
 
@@ -119,8 +120,12 @@ class PolicyStory:
         await self._work.chores.stop()
 
     async def step(self, seen: Seen[MQTTBroker], broker: MQTTBroker, place: Place) -> Outcome:
-        """One pass. Raises ExpectedError after it was told; UnseenError without."""
-        self._untold |= await self._take(seen, broker)
+        """One pass. Raises ExpectedError after it was told; UnseenError without, unless it stays so."""
+        try:
+            self._untold |= await self._take(seen, broker)
+        except HiddenError as problem:
+            self._tell_problem(problem)
+            raise
         draft = self._compiled()
         try:
             pen = await self._pen_at(broker, place)
@@ -160,7 +165,7 @@ class PolicyStory:
             is_inherited = isinstance(self._place, SharedPlace) and self._place.is_inherited
             clients.keep_absent(accepts_removal=accepts or is_inherited)
         salt_key = self._keys.salt if frame.mechanisms else b""
-        self._work.compiler.set_frame(Effect(broker.spec.authorization.default_policy), salt_key, clients.purges)
+        self._work.compiler.set_frame(Effect(broker.spec.authorization.default_policy), salt_key, clients.purges.wanted)
         return {
             *(Subject(MQTT_CLIENT, key) for key in told_clients),
             *(Subject(TOPIC_PERMISSION, key) for key in told_permissions),
@@ -204,6 +209,7 @@ class PolicyStory:
             return
         self._nodes_at = now
         self._nodes = await pen.nodes()
+        self._clients.note_purged(self._nodes.purged)
         newest = max(self._nodes.revisions.values(), default=-1)
         if newest > self._revision:  # of a store that was set back, or lost: nodes never take a lower one
             self._revision, self._digest = newest, ""
@@ -215,13 +221,18 @@ class PolicyStory:
         elif now - self._kept_at >= KEEP_S:
             written = await pen.write(self._revision, draft.at)
         else:
-            self._work.ledger.written(self._revision)
+            self._note_written(self._revision)
             return
         self._kept_at = now
         self._revision, self._digest = written.revision, draft.digest
-        self._work.ledger.written(written.revision)
+        self._note_written(written.revision)
         if written.generation_accepted:
             self._note_report(generation_accepted=written.generation_accepted)
+
+    def _note_written(self, revision: int) -> None:
+        """It holds everything that is known by now."""
+        self._work.ledger.written(revision)
+        self._clients.purges.written(revision)
 
     def _hinder(self, problem: ExpectedError) -> None:
         """Nothing new reaches the nodes; the next pass begins with the store anew, unless that would not help."""
@@ -230,6 +241,9 @@ class PolicyStory:
             self._pen = None
         reason = Reason.POLICY_TOO_LARGE if is_too_large else Reason.POLICY_NOT_WRITTEN
         self._telling.hinder(Problem(reason, problem_of(problem).sentence))
+        self._tell_problem(problem)
+
+    def _tell_problem(self, problem: ExpectedError) -> None:
         self._note_report(problem=problem, is_rolled_back=isinstance(problem, RolledBackError))
         self._means.exchange.tell_report(self._key, self._report)
 
@@ -244,7 +258,7 @@ class PolicyStory:
         if not self._nodes.revisions:
             return set()
         arrived = self._work.ledger.reached(min(self._nodes.revisions.values()))
-        self._clients.look_again_at_staged(each.key for each in arrived if each.kind is MQTT_CLIENT)
+        self._clients.look_again_at_awaiting(each.key for each in arrived if each.kind is MQTT_CLIENT)
         return arrived
 
     def _tell_report(self) -> None:

@@ -7,6 +7,7 @@ causes, or Kubernetes' API. For one event loop; nothing here waits.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,15 +17,16 @@ from mqtt_operator.desired.kinds import CONFIG_MAP, MQTT_BROKER, MQTT_CLIENT, NA
 from mqtt_operator.desired.labels import BROKER_LABEL
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.errors import ExpectedError
+from mqtt_operator.policy.attachment import hands_to
 from mqtt_operator.reconcile.journal import Changes, Journal
 from mqtt_operator.reconcile.keys import BrokerKey, DataKey, ObjectKey
 from mqtt_operator.reconcile.listeners import Concern, Listeners, Wake
 from mqtt_operator.reconcile.members import Members
 from mqtt_operator.reconcile.references import references
-from mqtt_operator.reconcile.scopes import EVERYWHERE, Scope, Scopes, UnseenError
+from mqtt_operator.reconcile.scopes import EVERYWHERE, HiddenError, Scope, Scopes, UnseenError
 from mqtt_operator.reconcile.seen import DataObject, R, Seen, see, see_data
 
-__all__ = ["EVERYWHERE", "Concern", "Registry", "Scope", "UnseenError"]
+__all__ = ["EVERYWHERE", "Concern", "HiddenError", "Registry", "Scope", "UnseenError"]
 
 DATA_KINDS: Mapping[DataKind, Kind] = MappingProxyType({DataKind.SECRET: SECRET, DataKind.CONFIG_MAP: CONFIG_MAP})
 _EVERY_CONCERN = Concern.BROKER | Concern.MEMBERS | Concern.DATA | Concern.CHILDREN | Concern.NAMESPACES
@@ -63,13 +65,16 @@ class Registry:
         return self._brokers.get(key)
 
     def clients_of(self, key: BrokerKey) -> Mapping[ObjectKey, Seen[MQTTClient]]:
-        """All that name this broker, wherever they are; whether they may is another question."""
-        self._scopes.require_all(MQTT_CLIENT)
+        """All that name this broker, wherever they are; whether they may is another question.
+
+        Those that may not, in a namespace that is hidden, may be missing.
+        """
+        self._scopes.require_all(MQTT_CLIENT, partial(self._matters, key))
         return self._clients.of(key)
 
     def permissions_of(self, key: BrokerKey) -> Mapping[ObjectKey, Seen[TopicPermission]]:
-        """All that name this broker, wherever they are; whether they may is another question."""
-        self._scopes.require_all(TOPIC_PERMISSION)
+        """As `clients_of`."""
+        self._scopes.require_all(TOPIC_PERMISSION, partial(self._matters, key))
         return self._permissions.of(key)
 
     def changes(self, key: BrokerKey) -> Changes:
@@ -96,11 +101,11 @@ class Registry:
     def strays(self) -> set[BrokerKey]:
         """The brokers that clients or permissions name though there are none.
 
-        Where brokers are not watched there may be one, of another operator: those are left out.
+        Where brokers are not watched there may be one, of another operator: those are left out, as are those hidden.
         """
-        self._scopes.require_all(MQTT_BROKER)
+        self._scopes.require_all(MQTT_BROKER, _none_matters)
         named = self._clients.brokers() | self._permissions.brokers()
-        return {key for key in named - self._brokers.keys() if self._scopes.covers(MQTT_BROKER, key.namespace)}
+        return {key for key in named - self._brokers.keys() if self._scopes.knows(MQTT_BROKER, key.namespace)}
 
     def listen(self, key: BrokerKey, concerns: Concern, wake: Wake) -> Callable[[], None]:
         """Call `wake` after each change that concerns this broker, until the returned function is called.
@@ -164,7 +169,9 @@ class Registry:
 
     def fail(self, scope: Scope, problem: ExpectedError) -> None:
         """This scope cannot be listed now, for this reason. What was complete before stays as it was."""
-        self._scopes.fail(scope, problem)
+        if self._scopes.fail(scope, problem):
+            self._listeners.wake_all(_EVERY_CONCERN)
+            self._tell_observers()
 
     def drop(self, scope: Scope) -> None:
         """Nobody tells what happens in this scope any more. What is known of it is forgotten, which is not: gone."""
@@ -173,10 +180,10 @@ class Registry:
             del self._data[key]
 
     def unknown(self) -> str:
-        """Why not everything that people declare is known yet; "" if it is."""
+        """Why not everything that people declare, and that is not hidden, is known yet; "" if it is."""
         try:
             for kind in (MQTT_BROKER, MQTT_CLIENT, TOPIC_PERMISSION):
-                self._scopes.require_all(kind)
+                self._scopes.require_all(kind, _none_matters)
         except UnseenError as error:
             return error.what
         return ""
@@ -221,6 +228,13 @@ class Registry:
             self._note_references(None, before)
             self._leave(key.namespace)
             self._listeners.wake_all(Concern.BROKER)
+
+    def _matters(self, key: BrokerKey, namespace: str) -> bool:
+        """Whether clients and permissions of that namespace may take part in this broker."""
+        seen = self._brokers.get(key)
+        if seen is None or namespace == key.namespace:
+            return namespace == key.namespace
+        return seen.resource is None or hands_to(seen.resource, namespace)
 
     # Clients and permissions
 
@@ -329,3 +343,7 @@ class Registry:
     def _tell_observers(self) -> None:
         for changed in self._observers:
             changed()
+
+
+def _none_matters(_namespace: str) -> bool:
+    return False

@@ -4,10 +4,12 @@ Absence is not an order: a question about what has not been listed raises Unseen
 is none". Knows kinds and namespaces; does not know objects.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from mqtt_operator.desired.kinds import Kind
 from mqtt_operator.errors import ExpectedError
+from mqtt_operator.kube.port import ForbiddenError
 
 EVERYWHERE = ""
 """The namespace of a scope that covers all of them."""
@@ -15,6 +17,10 @@ EVERYWHERE = ""
 
 class UnseenError(ExpectedError):
     """Not everything that the question is about has been listed yet, or may be listed at all: nobody knows."""
+
+
+class HiddenError(UnseenError):
+    """We may not look, so nobody will know until a person gives us the right to."""
 
 
 class Scope(NamedTuple):
@@ -44,18 +50,21 @@ class Scopes:
         self._problems[scope] = None
         return True
 
-    def fail(self, scope: Scope, problem: ExpectedError) -> None:
-        """It cannot be listed now. What was complete before stays so."""
-        if self._problems.get(scope) is not None:
-            self._problems[scope] = problem
+    def fail(self, scope: Scope, problem: ExpectedError) -> bool:
+        """It cannot be listed now. What was complete before stays so. True if it is hidden now and was not before."""
+        before = self._problems.get(scope)
+        if before is None:
+            return False
+        self._problems[scope] = problem
+        return isinstance(problem, ForbiddenError) and not isinstance(before, ForbiddenError)
 
     def drop(self, scope: Scope) -> None:
         """Nobody lists it any more."""
         self._problems.pop(scope, None)
 
-    def covers(self, kind: Kind, namespace: str) -> bool:
-        """Whether it is listed, or about to be."""
-        return bool(self._problems.keys() & _scopes_of(kind, namespace))
+    def knows(self, kind: Kind, namespace: str) -> bool:
+        """Whether all objects of this kind in this namespace are known."""
+        return any(self._problems.get(scope, _NOT_YET) is None for scope in _scopes_of(kind, namespace))
 
     def require(self, kind: Kind, namespace: str) -> None:
         """Raises UnseenError unless all objects of this kind in this namespace are known."""
@@ -65,15 +74,23 @@ class Scopes:
             raise UnseenError(f"The {kind.plural}{where} are not watched by this operator.")
         problem = problems[0]
         if None not in problems and problem is not None:
-            raise UnseenError(f"Nobody knows the {kind.plural}{where}: {problem.what}", to_do=problem.to_do)
+            error = HiddenError if isinstance(problem, ForbiddenError) else UnseenError
+            raise error(f"Nobody knows the {kind.plural}{where}: {problem.what}", to_do=problem.to_do)
 
-    def require_all(self, kind: Kind) -> None:
-        """Raises UnseenError unless all objects of this kind are known, wherever they are followed."""
+    def require_all(self, kind: Kind, matters: Callable[[str], bool]) -> None:
+        """Raises UnseenError unless all objects of this kind are known, wherever they are followed.
+
+        Those that are hidden in a namespace that does not matter are left out, unless that is all there is.
+        """
         scopes = [scope for scope in self._problems if scope.kind == kind]
         if not scopes:
             raise UnseenError(f"No {kind.plural} have been listed yet.")
-        for scope in scopes:
+        needed = [scope for scope in scopes if not self._is_hidden(scope) or matters(scope.namespace)]
+        for scope in needed or scopes:
             self.require(kind, scope.namespace)
+
+    def _is_hidden(self, scope: Scope) -> bool:
+        return isinstance(self._problems[scope], ForbiddenError)
 
 
 def _scopes_of(kind: Kind, namespace: str) -> set[Scope]:

@@ -1,7 +1,8 @@
 """The one writer of the statuses of clients and permissions: ten thousand of them, a few at a time, the newest each.
 
 Knows what each status should be and how it was last seen; does not know what it says. Nothing is written that is so
-already: an operator that starts anew works out the same statuses, and writes none.
+already: an operator that starts anew works out the same statuses, and writes none. A change that was written may be
+worth an event: `events` tells it, and nobody waits for that.
 """
 
 import asyncio
@@ -15,7 +16,9 @@ from mqtt_api.conditions import ConditionType
 from mqtt_operator.desired.kinds import Kind
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.kube.port import Kube, KubeAwayError, KubeError
+from mqtt_operator.reconcile.event_writer import EventWriter
 from mqtt_operator.reconcile.keys import ObjectKey
+from mqtt_operator.reconcile.member_events import Troubles
 from mqtt_operator.reconcile.seen import Seen
 
 log = logging.getLogger(__name__)
@@ -35,10 +38,11 @@ class Subject(NamedTuple):
 
 
 class _Wanted(Struct):
-    """`uid`: of the very object that is meant."""
+    """`uid`: of the very object that is meant. `before`: the status it had then."""
 
     uid: str
     status: Manifest
+    before: Manifest
 
 
 class _Written(Struct):
@@ -63,6 +67,9 @@ class StatusWriter:
         self._queue: asyncio.Queue[Subject] = asyncio.Queue()
         self._queued: set[Subject] = set()
         self._complaint = ""
+        self._troubles = Troubles[Subject]()
+        self.events = EventWriter(kube)
+        """Of clients and permissions; it runs when this does."""
 
     def known(self, subject: Subject, seen: Seen[Any]) -> Manifest:
         """The status as it is, as far as anybody knows: what was written last, or what was seen."""
@@ -77,16 +84,17 @@ class StatusWriter:
 
     def want(self, subject: Subject, seen: Seen[Any], status: Manifest) -> None:
         """This is what the status should be from now on; whatever was wanted before is not any more."""
-        wanted = self._wanted.get(subject)
-        if wanted is None and _content(self.known(subject, seen)) == _content(status):
+        wanted, before = self._wanted.get(subject), self.known(subject, seen)
+        if wanted is None and _content(before) == _content(status):
             return
-        self._wanted[subject] = _Wanted(seen.uid, status)
+        self._wanted[subject] = _Wanted(seen.uid, status, before)
         self._enqueue(subject)
 
     def forget(self, subject: Subject) -> None:
         """The object is gone, or nobody here knows its status any more."""
         self._wanted.pop(subject, None)
         self._written.pop(subject, None)
+        self._troubles.forget(subject)
 
     @property
     def waiting(self) -> int:
@@ -97,6 +105,7 @@ class StatusWriter:
         async with asyncio.TaskGroup() as writers:
             for _ in range(self._writes_max):
                 writers.create_task(self._write_all())
+            writers.create_task(self.events.run())
 
     async def _write_all(self) -> None:
         while True:
@@ -120,11 +129,20 @@ class StatusWriter:
         else:
             self._complaint = ""
             if written is not None:
+                self._tell(subject, wanted)
                 version, now = written["metadata"]["resourceVersion"], asyncio.get_running_loop().time()
                 self._written[subject] = _Written(wanted.uid, wanted.status, version, now)
             self._done(subject, wanted)
         finally:
             asyncio.get_running_loop().call_later(pause_s, self._rested, subject)
+
+    def _tell(self, subject: Subject, wanted: _Wanted) -> None:
+        """What was written of it after `wanted.before` was told then."""
+        latest = self._written.get(subject)
+        before = wanted.before if latest is None or latest.uid != wanted.uid else latest.status
+        said = self._troubles.news(subject, before, wanted.status)
+        if said is not None:
+            self.events.tell(subject.kind, subject.key, wanted.uid, said)
 
     def _done(self, subject: Subject, wanted: _Wanted) -> None:
         if self._wanted.get(subject) is wanted:

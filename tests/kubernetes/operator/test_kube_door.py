@@ -172,7 +172,7 @@ class Notes:
     def complete(self) -> None:
         self.lists += 1
 
-    def fail(self, problem: Exception) -> None:
+    async def fail(self, problem: Exception) -> bool:
         raise problem
 
 

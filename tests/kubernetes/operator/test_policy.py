@@ -3,7 +3,8 @@
 import base64
 
 from mqtt_api.policy import decode_policy
-from mqtt_operator.desired.kinds import MQTT_BROKER, MQTT_CLIENT, SECRET, TOPIC_PERMISSION
+from mqtt_operator.desired.kinds import EVENT, MQTT_BROKER, MQTT_CLIENT, SECRET, TOPIC_PERMISSION
+from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.reconcile.exchange import EmbeddedPlace
 from support.policy_api_rig import PolicyApiRig
 from support.policy_rig import WORLD
@@ -11,6 +12,13 @@ from support.resource_examples import CLIENT, PERMISSION
 
 GENERATE = {"passwords": [{"generate": {"secretName": "pump-7-mqtt", "every": "1h", "overlap": "10m"}}]}
 CERTIFICATE = {"certificates": [{"match": {"commonName": "pump-7"}}]}
+
+
+async def events_of(rig: PolicyApiRig) -> list[Manifest]:
+    """Of clients and permissions, the first one first."""
+    found = await rig.raw.list(EVENT, rig.key.namespace)
+    told = [each for each in found if each["regarding"]["kind"] in ("MQTTClient", "TopicPermission")]
+    return sorted(told, key=lambda each: str(each["eventTime"]))
 
 
 async def test_statuses_fit_the_schema_and_are_written_once(policy_rig: PolicyApiRig) -> None:
@@ -28,6 +36,32 @@ async def test_statuses_fit_the_schema_and_are_written_once(policy_rig: PolicyAp
     assert rig.kube.writes == []
     after = await rig.get(MQTT_CLIENT, "pump-7")
     assert after["metadata"]["resourceVersion"] == client["metadata"]["resourceVersion"]
+
+
+async def test_a_client_that_is_refused_gets_an_event_once_and_another_when_it_is_mended(
+    policy_rig: PolicyApiRig,
+) -> None:
+    rig = policy_rig
+    await rig.declare(CLIENT, "pump-7", spec__credentials=CERTIFICATE)
+    await rig.declare(PERMISSION, "pumps")
+    await rig.settle()
+    assert await events_of(rig) == []  # objects that are fine
+    await rig.declare(CLIENT, "pump-8", spec__credentials=CERTIFICATE, spec__username="pump-7")
+    await rig.settle()
+    refused = await rig.get(MQTT_CLIENT, "pump-8")
+    (event,) = await events_of(rig)
+    assert (event["type"], event["reason"]) == ("Warning", "UsernameTaken")
+    assert event["regarding"]["uid"] == refused["metadata"]["uid"]
+    assert event["note"] in {each["message"] for each in refused["status"]["conditions"]}
+    rig.restart()
+    await rig.settle()
+    assert len(await events_of(rig)) == 1
+    await rig.declare(CLIENT, "pump-8", spec__credentials=CERTIFICATE, spec__username="pump-8")
+    await rig.settle()
+    assert [(each["type"], each["reason"], each["regarding"]["name"]) for each in await events_of(rig)] == [
+        ("Warning", "UsernameTaken", "pump-8"),
+        ("Normal", "Ready", "pump-8"),
+    ]
 
 
 async def test_a_status_leaves_conditions_of_others_alone(policy_rig: PolicyApiRig) -> None:

@@ -10,9 +10,11 @@ from mqtt_operator.desired.manifest import Manifest
 from support.broker_rig import OperatorKilled
 from support.policy_api_rig import Cut, PolicyApiRig
 from support.resource_examples import CLIENT, PERMISSION
+from support.waiting import eventually
 
 PASSES = 8  # a password is staged, hashed, written, known to all nodes, told, and in the end forgotten
 EVERY_H, OVERLAP_MIN = 1, 10
+ARRIVES_S_MAX = 10.0
 
 
 async def declare(rig: PolicyApiRig, name: str) -> None:
@@ -21,13 +23,15 @@ async def declare(rig: PolicyApiRig, name: str) -> None:
     await rig.declare(CLIENT, name, spec__credentials={"passwords": [{"generate": generate}]}, spec__groups=["pumps"])
 
 
-async def killed_at(rig: PolicyApiRig, cut: Cut | None) -> bool:
-    """A run that ends there; False: it got through."""
+async def killed_at(rig: PolicyApiRig, cut: Cut | None, *, arrives: bool = False) -> bool:
+    """A run that ends there; False: it got through. `arrives`: what it was asking for at that moment still happens."""
     rig.restart(cut)
     try:
         await rig.settle(PASSES)
     except* OperatorKilled:
         pass
+    if arrives:
+        await eventually(lambda: not rig.operator.under_way(rig.key), ARRIVES_S_MAX, "it has happened")
     await rig.operator.close()
     return rig.kube.was_cut
 
@@ -139,3 +143,42 @@ async def test_a_password_that_is_being_replaced(policy_rig: PolicyApiRig) -> No
         assert await rig.condition(MQTT_CLIENT, name, "Ready") == ("True", "Synced")
     print(f"killed before each of {len(cuts)} calls: {sorted(reached)}")
     assert reached >= {"apply Secret", "store write_parts", "store change_verifiers"}
+
+
+async def test_a_password_whose_overlap_is_over(policy_rig: PolicyApiRig) -> None:
+    rig, name = policy_rig, "pump-7"
+    await declare(rig, name)
+    await go_on(rig)
+    await replaced(rig)
+    rig.later(minutes=OVERLAP_MIN)
+    await go_on(rig)
+    cuts, reached = cuts_of(rig), set[str]()
+    for cut in cuts:
+        await replaced(rig)
+        both = await data(rig, name)
+        old, new = both["previous-password"], both["password"]
+        rig.later(minutes=OVERLAP_MIN)
+        if await killed_at(rig, cut, arrives=True):
+            reached.add(cut.step)
+        assert accepted(rig, name, new) == [True]
+        assert keeps_connected(rig, name, old)
+        await go_on(rig)
+        assert accepted(rig, name, old, new) == [False, True]
+        assert keeps_connected(rig, name, old)
+        assert "previous-password" not in await data(rig, name)
+        assert await rig.condition(MQTT_CLIENT, name, "Ready") == ("True", "Synced")
+    print(f"killed before each of {len(cuts)} calls: {sorted(reached)}")
+    assert reached >= {"apply Secret", "store write_parts", "store change_verifiers"}
+
+
+async def replaced(rig: PolicyApiRig) -> None:
+    """The next password is there, and the one before it is good for a while."""
+    rig.later(hours=EVERY_H)
+    await go_on(rig)
+
+
+def keeps_connected(rig: PolicyApiRig, name: str, password: bytes) -> bool:
+    """True if nodes leave those alone who logged in with it."""
+    principal = rig.store.policy().principals[name]
+    verifiers = [each for each in (*principal.passwords, *principal.retired) if isinstance(each, str)]
+    return any(fits(rig, verifier, password) for verifier in verifiers)

@@ -3,11 +3,8 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -20,8 +17,8 @@ from support.kube.place import Place
 from support.operator_program import Operator, Told, operator
 from support.operator_stand_in import BEHAVIOUR
 from support.processes import ROOT
-from support.proxy import Proxy
 from support.resource_examples import BAD_COMBINATIONS, BAD_VALUES, BROKER, CLIENT, PERMISSION, Document, changed
+from support.through_proxy import through_proxy
 from support.waiting import wait_until
 
 GROUP = "/apis/mqtt.stoa.dev/v1alpha1"
@@ -253,7 +250,7 @@ def test_of_two_instances_with_one_name_the_older_one_leaves_at_once(cluster: Pl
 def test_a_leader_that_is_cut_off_from_the_api_server_leaves_before_its_lease_runs_out(
     cluster: Place, namespace: str, tmp_path: Path
 ) -> None:
-    with through_proxy(cluster, tmp_path) as (proxy, kubeconfig), operator(kubeconfig, namespace) as running:
+    with through_proxy(cluster.kubeconfig, tmp_path) as (proxy, kubeconfig), operator(kubeconfig, namespace) as running:
         running.wait_leading()
         proxy.stall()
         cut_at = time.monotonic()
@@ -267,7 +264,7 @@ def test_what_happened_while_the_api_server_was_away_is_told_when_it_is_back(
 ) -> None:
     declare(cluster, namespace, BROKER, CLIENT, PERMISSION)
     with (
-        through_proxy(cluster, tmp_path) as (proxy, kubeconfig),
+        through_proxy(cluster.kubeconfig, tmp_path) as (proxy, kubeconfig),
         operator(kubeconfig, namespace, "--no-leader-election") as running,
     ):
         wait_until(lambda: told_of(running, "policy"), START_S_MAX)
@@ -308,6 +305,22 @@ def test_it_stops_in_time_at_any_moment_and_lets_the_next_one_begin_at_once(
         assert time.monotonic() - started_at < STOP_S_MAX
     lease = api.call("GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/stoa-operator").body
     assert lease["spec"].get("holderIdentity", "") == ""
+
+
+def test_it_stops_in_time_also_while_the_end_of_a_broker_is_not_over(cluster: Place, api: Api, namespace: str) -> None:
+    declare(cluster, namespace, changed(HELD, {"metadata.annotations": {BEHAVIOUR: "waits"}}))
+    path = f"{GROUP}/namespaces/{namespace}/mqttbrokers/held"
+    with operator(cluster.kubeconfig, namespace) as running:
+        wait_until(lambda: "finalizers" in metadata(api, path), START_S_MAX)
+        api.call("DELETE", path)
+        wait_until(lambda: any(told.deleting for told in running.told()), START_S_MAX)
+        started_at = time.monotonic()
+        assert running.program.stop() == 0
+        assert time.monotonic() - started_at < STOP_S_MAX
+        assert api.call("GET", path).code == 200
+        assert "never awaited" not in running.program.dump()
+        assert "destroyed" not in running.program.dump()
+    api.call("PATCH", path, {"metadata": {"finalizers": None}}, kind=MERGE)
 
 
 def test_one_that_stands_by_stops_in_time(cluster: Place, namespace: str) -> None:
@@ -377,18 +390,3 @@ def leaders(*running: Operator) -> list[Operator]:
 def metadata(api: Api, path: str) -> dict[str, Any]:
     found: dict[str, Any] = api.call("GET", path).body["metadata"]
     return found
-
-
-@contextmanager
-def through_proxy(cluster: Place, folder: Path) -> Iterator[tuple[Proxy, Path]]:
-    """A kubeconfig whose API server is behind a proxy."""
-    config = yaml.safe_load(cluster.kubeconfig.read_text(encoding="utf-8"))
-    place = config["clusters"][0]["cluster"]
-    server = urlsplit(place["server"])
-    assert server.hostname is not None
-    assert server.port is not None
-    with Proxy((server.hostname, server.port)) as proxy:
-        place["server"] = f"https://{proxy.address}"
-        path = folder / "kubeconfig"
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        yield proxy, path

@@ -14,6 +14,7 @@ from mqtt_operator.channel.terms import LogInRefusedError
 from mqtt_operator.desired import kinds
 from mqtt_operator.desired.labels import Component, labels
 from mqtt_operator.desired.names import FINALIZER, PAUSE_ANNOTATION, POLICY_REVISION_ANNOTATION
+from mqtt_operator.handlers.access import Accesses
 from mqtt_operator.handlers.following import Watching
 from mqtt_operator.kube.api import ApiKube
 from mqtt_operator.kube.events import EventSource
@@ -270,7 +271,7 @@ async def test_the_rights_in_the_whole_cluster_are_enough_to_follow_it_and_hold_
     await kube.apply(changed(EDGE, {"metadata.namespace": namespace}), manager="somebody")
     registry = Registry()
     async with limited(cluster, namespace) as account:
-        watching = asyncio.create_task(Watching(account, registry, ()).run())
+        watching = asyncio.create_task(Watching(account, registry, Accesses(account, ())).run())
         try:
             await eventually(lambda: not registry.unknown(), SEEN_S_MAX)
             await eventually(lambda: knows_namespace(registry, namespace), SEEN_S_MAX)

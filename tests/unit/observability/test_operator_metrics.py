@@ -17,6 +17,7 @@ OF_HISTOGRAMS = {"le"}
 def scraped() -> str:
     metrics = OperatorMetrics()
     metrics.count_resources(lambda: {"MQTTBroker": 1})
+    metrics.count_namespaces(lambda: {"served": 1, "forbidden": 0})
     metrics.count_calls(lambda: {Call("get", "apps", "statefulsets"): 1})
     metrics.registry.register(BrokerConditions(list))
     metrics.passed("broker", "bug", 0.1)
@@ -39,4 +40,4 @@ def test_the_page_lists_what_is_answered_and_nothing_else() -> None:
 
 def test_no_label_names_an_object() -> None:
     labels = set(re.findall(r"(\w+)=\"", scraped()))
-    assert labels <= {"story", "result", "kind", "condition", "verb", "resource", "le"}
+    assert labels <= {"story", "result", "kind", "condition", "state", "verb", "resource", "le"}

@@ -405,6 +405,7 @@ class Cluster:
             version=readings.release(),
             certificates=serving.certificates(),
             totals=hub.sys_totals(),
+            purged=hub.purged,
         )
 
     # News ------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
+from mqtt_api.node_facts import NOTHING_PURGED, Purged
 from mqtt_api.node_settings import AuthenticationSettings
-from mqtt_api.policy import Policy
+from mqtt_api.policy import Policy, Purge
+from mqtt_broker.node.due import LOOK_AGAIN_S_MAX
+from mqtt_broker.node.purge import SETTLE_S
 from support.conversation import apply, believe_passwords, join, leave
 from support.inprocess import ANONYMOUS, EPOCH_S, InProcessNode
 from support.policies import allow, policy
@@ -25,7 +28,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcessNode]:
 
 def users(revision: int, *names: str, **purges: int) -> Policy:
     made = policy(revision, users={name: [allow("#")] for name in names}, anonymous=[allow("#")])
-    return replace(made, purges=purges)
+    return replace(made, purges={name: Purge(due_at=due_at) for name, due_at in purges.items()})
 
 
 def sleeping(node: InProcessNode, client_id: str, username: str | None) -> None:
@@ -55,3 +58,36 @@ def test_who_is_connected_stays(node: InProcessNode) -> None:
     apply(node, users(2, pump=EPOCH_S))
     node.advance(100)
     assert set(node.hub.sessions) == {"nameless"}
+
+
+def test_it_is_told_once_they_have_ended_and_not_before(node: InProcessNode) -> None:
+    sleeping(node, "pump", "pump")
+    apply(node, users(2, pump=EPOCH_S + 100, other=EPOCH_S + 1000))
+    node.advance(100 + SETTLE_S - 1)
+    assert set(node.hub.sessions) == {"pump"}
+    assert node.hub.purged.until < EPOCH_S + 100
+    node.advance(1 + LOOK_AGAIN_S_MAX)
+    assert set(node.hub.sessions) == set()
+    assert node.hub.purged.revision == 2
+    assert EPOCH_S + 100 <= node.hub.purged.until < EPOCH_S + 1000
+
+
+def test_it_is_not_told_before_it_is_durable(node: InProcessNode) -> None:
+    sleeping(node, "pump", "pump")
+    apply(node, users(2, pump=EPOCH_S))
+    release = node.hub.pump.hold()
+    node.advance(SETTLE_S + LOOK_AGAIN_S_MAX)
+    assert set(node.hub.sessions) == set()
+    assert node.hub.purged == NOTHING_PURGED
+    release()
+    assert node.hub.purged.until >= EPOCH_S
+
+
+def test_another_policy_has_to_be_seen_to_before_it_is_told(node: InProcessNode) -> None:
+    apply(node, users(2, pump=EPOCH_S))
+    node.advance(SETTLE_S + LOOK_AGAIN_S_MAX)
+    told = node.hub.purged
+    apply(node, users(3, pump=EPOCH_S, other=EPOCH_S))
+    assert node.hub.purged == told
+    node.advance(LOOK_AGAIN_S_MAX)
+    assert node.hub.purged == Purged(revision=3, until=EPOCH_S - 1)

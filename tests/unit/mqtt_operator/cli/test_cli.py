@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from mqtt_api.node_settings import RedisSettings
 from mqtt_operator.channel.terms import StoreAwayError
 from mqtt_operator.cli import crds as crds_command
-from mqtt_operator.cli.can_i import MISTAKES_SHOWN_MAX
+from mqtt_operator.cli.few_mistakes import MISTAKES_SHOWN_MAX
 from mqtt_operator.cli.main import COMMANDS, stoa
 from mqtt_operator.cli.nodes import told
 from mqtt_operator.cli.options import EXIT_DENIED, EXIT_FAILED, EXIT_USAGE
@@ -93,11 +93,108 @@ def test_validate_lists_every_mistake_with_file_line_and_field(plant: Path, fold
     assert "spec.nonsense: is not a known field" in result.stderr
 
 
-def test_validate_prints_notes(plant: Path, folder: Any) -> None:
-    folder.put("more.yaml", {"kind": "Deployment", "metadata": {"name": "x"}})
+def test_validate_says_how_much_it_did_not_check(plant: Path, folder: Any) -> None:
+    folder.put("more.yaml", {"kind": "Deployment", "metadata": {"name": "x"}}, {"replicas": 3})
     result = run("validate", plant)
     assert result.exit_code == 0
-    assert "note: " in result.stderr
+    assert result.stderr == "note: not checked: 2 documents of other kinds.\n"
+
+
+def test_validate_of_an_object_without_kind_fails(plant: Path, folder: Any, client: Any) -> None:
+    folder.put("more.yaml", {**client("a"), "kind": ""})
+    result = run("validate", plant)
+    assert result.exit_code == EXIT_FAILED
+    assert "kind: is missing" in result.stderr
+
+
+def test_what_is_in_kubernetes_already_is_a_note_and_with_strict_a_mistake(
+    plant: Path, folder: Any, client: Any
+) -> None:
+    brought = {"passwords": [{"secretRef": {"name": "brought", "key": "password"}}]}
+    folder.put("more.yaml", client("a", credentials=brought), client("b", credentials=brought))
+    result = run("validate", plant)
+    assert result.exit_code == 0
+    names = "names Secret default/brought, which no file declares"
+    assert f"{names}; it must exist when this is applied. (and 1 more)\n" in result.stderr
+    strict = run("validate", "--strict", plant)
+    assert strict.exit_code == EXIT_FAILED
+    assert strict.stderr.count(f"{names}\n") == 2
+    assert "which no file declares" in run("up", plant).stderr
+
+
+def test_a_key_that_a_declared_secret_lacks_is_a_mistake(plant: Path, folder: Any, client: Any, secret: Any) -> None:
+    brought = {"passwords": [{"secretRef": {"name": "brought", "key": "pasword"}}]}
+    folder.put("more.yaml", client("a", credentials=brought), secret("brought", {"password": "x"}))
+    assert run("validate", plant).exit_code == EXIT_FAILED
+
+
+def test_a_broker_that_is_elsewhere_is_a_note_and_another_name_than_the_declared_one_a_mistake(
+    folder: Any, broker: Any, client: Any
+) -> None:
+    folder.put("clients.yaml", client("a", brokerRef={"name": "plnat"}))
+    result = run("validate", folder.path)
+    assert result.exit_code == 0
+    assert "names MQTTBroker default/plnat, which no file declares; it must exist" in result.stderr
+    assert run("validate", "--strict", folder.path).exit_code == EXIT_FAILED
+    folder.put("broker.yaml", broker())
+    result = run("validate", folder.path)
+    assert result.exit_code == EXIT_FAILED
+    assert "which no file declares (declared: default/plant)" in result.stderr
+
+
+def test_a_denial_for_a_client_that_is_elsewhere_is_a_note_unless_clients_are_declared(
+    folder: Any, broker: Any, client: Any, permission: Any
+) -> None:
+    deny = [{"name": "no", "effect": "Deny", "activity": "Publish", "topics": ["#"]}]
+    folder.put("plant.yaml", broker(), permission(subjects=[{"kind": "MQTTClient", "name": "pump"}], rules=deny))
+    result = run("validate", folder.path)
+    assert result.exit_code == 0
+    assert "names MQTTClient pump, which no file declares. It must exist when this is applied." in result.stderr
+    assert run("validate", "--strict", folder.path).exit_code == EXIT_FAILED
+    folder.put("clients.yaml", client("pump-7"))
+    assert run("validate", folder.path).exit_code == EXIT_FAILED
+
+
+@pytest.mark.parametrize(("username", "code"), [("team-a.sensor", 0), ("sensor", EXIT_FAILED)])
+def test_labels_that_a_namespace_may_have_are_a_note_and_what_no_label_allows_a_mistake(
+    folder: Any, broker: Any, client: Any, username: str, code: int
+) -> None:
+    attachment = {
+        "namespaces": {"selector": {"matchLabels": {"example.org/team": "a"}}},
+        "topics": ["team-a/#"],
+        "clientIDPrefix": "team-a.",
+        "usernamePrefix": "team-a.",
+    }
+    elsewhere = {"name": "plant", "namespace": "default"}
+    folder.put(
+        "plant.yaml",
+        broker(attachments=[attachment]),
+        client("sensor", {"namespace": "team-a"}, brokerRef=elsewhere, username=username),
+    )
+    result = run("validate", folder.path)
+    assert result.exit_code == code
+    assert ("needs a label on namespace team-a" in result.stderr) is (code == 0)
+    assert run("validate", "--strict", folder.path).exit_code == EXIT_FAILED
+
+
+def test_validate_takes_files_and_folders_and_each_of_them_once(plant: Path) -> None:
+    files = sorted(plant.glob("*.yaml"))
+    for places in (files, [plant, *files]):
+        result = run("validate", *places)
+        assert (result.exit_code, result.stdout) == (0, "ok: 1 broker, 1 client, 1 permission\n")
+
+
+SAMPLES = Path(__file__).parents[4] / "manifests" / "samples"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [SAMPLES.parent / "quickstart.yaml", *sorted(SAMPLES.iterdir()), *sorted(SAMPLES.glob("*/*.yaml"))],
+    ids=lambda place: str(place.relative_to(SAMPLES.parent)),
+)
+def test_every_sample_and_every_file_of_one_is_right(place: Path) -> None:
+    result = run("validate", place)
+    assert result.exit_code == 0, result.stderr
 
 
 def test_validate_of_nothing_fails(tmp_path: Path) -> None:
@@ -179,6 +276,21 @@ def test_can_i_in_a_folder_full_of_mistakes_shows_some_and_asks_for_the_folder(f
     assert result.exit_code == EXIT_FAILED
     assert result.stderr.count("spec.nonsense") == MISTAKES_SHOWN_MAX
     assert "more\n  Name the folder with -f; `stoa validate FOLDER` lists all mistakes" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("question", "naming"),
+    [(["nodes"], "as in `stoa nodes FOLDER`"), (["drain", "plant-0", "-f"], "with -f")],
+    ids=["nodes", "drain"],
+)
+def test_who_asks_about_nodes_from_a_folder_full_of_mistakes_is_shown_some_and_asked_for_the_folder(
+    folder: Any, client: Any, question: list[str | Path], naming: str
+) -> None:
+    folder.put("many.yaml", *(client(f"c{number}", nonsense=True) for number in range(30)))
+    result = run(*question, Path(folder.path))
+    assert result.exit_code == EXIT_FAILED
+    assert result.stderr.count("spec.nonsense") == MISTAKES_SHOWN_MAX
+    assert f"more\n  Name the folder {naming};" in result.stderr
 
 
 @pytest.mark.parametrize(("written", "meant"), [("--hst", "--host"), ("--node", "--nodes")])

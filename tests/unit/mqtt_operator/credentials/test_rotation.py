@@ -1,16 +1,20 @@
 """A password that is made for somebody: another follows in time, and nobody is locked out in between."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mqtt_operator.credentials.rotation import Generated, Schedule, due_at, step
+from mqtt_operator.credentials import rotation
+from mqtt_operator.credentials.rotation import Generated, Schedule, due_at
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOURLY = Schedule(every_s=3600, overlap_s=600)
+
+step = partial(rotation.step, is_former_nowhere=True)
 
 
 def after(seconds: float) -> datetime:
@@ -56,6 +60,14 @@ def test_the_old_one_stays_good_for_the_overlap_and_no_longer() -> None:
     assert step(both, HOURLY, after(4599), new, is_staged_everywhere=True) == both
     alone = step(both, HOURLY, after(4600), new, is_staged_everywhere=True)
     assert alone == Generated(password=b"second", made_at=after(4000))
+
+
+def test_the_old_one_is_not_forgotten_before_every_node_refuses_it() -> None:
+    both = Generated(password=b"second", made_at=after(0), staged=b"third", former=b"first", former_until=after(600))
+    known = step(both, HOURLY, after(9000), new, is_staged_everywhere=True, is_former_nowhere=False)
+    assert known == both
+    assert known.expired_at(after(9000)) == (b"first",)
+    assert step(both, HOURLY, after(9000), new, is_staged_everywhere=True).good == (b"third", b"second")
 
 
 def test_without_an_overlap_the_old_one_is_gone_at_once() -> None:

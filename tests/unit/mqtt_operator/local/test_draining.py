@@ -4,14 +4,19 @@ import pytest
 
 from mqtt_api.node_facts import NodeFacts
 from mqtt_operator.channel.terms import Member, Members
-from mqtt_operator.errors import NodeFailedError
+from mqtt_operator.errors import NodeFailedError, UsageError
 from mqtt_operator.local.draining import LOOK_S, drain
 
 
 class Door:
-    """A store in which plant-1's lease goes through these connection counts; None: it is gone."""
+    """A store in which plant-1's lease goes through these connection counts; None: it is gone.
 
-    def __init__(self, *story: int | None, token_then: int = 5) -> None:
+    `is_alone`: there is no other node.
+    """
+
+    def __init__(self, *story: int | None, token_then: int = 5, is_alone: bool = False) -> None:
+        other = Member(node="plant-0", token=1, renewals=1, facts=NodeFacts())
+        self._others = {} if is_alone else {"plant-0": other}
         self._story = list(story)
         self._token_then = token_then
         self.orders: list[tuple[str, int]] = []
@@ -19,11 +24,11 @@ class Door:
     def members(self) -> Members:
         connections = self._story.pop(0) if len(self._story) > 1 else self._story[0]
         if connections is None:
-            return Members(nodes={}, feed_end=0, policy_revision=1)
+            return Members(nodes=self._others, feed_end=0, policy_revision=1)
         token = self._token_then if self.orders else 5
         facts = NodeFacts(connections=connections)
         return Members(
-            nodes={"plant-1": Member(node="plant-1", token=token, renewals=1, facts=facts)},
+            nodes={**self._others, "plant-1": Member(node="plant-1", token=token, renewals=1, facts=facts)},
             feed_end=0,
             policy_revision=1,
         )
@@ -64,6 +69,13 @@ def test_a_node_that_came_back_with_another_token_had_left() -> None:
 def test_a_node_that_is_not_there_needs_no_order() -> None:
     door = Door(None)
     assert drained(door) == (False, [])
+    assert door.orders == []
+
+
+def test_the_last_node_that_is_there_stays_for_nobody_would_take_its_clients() -> None:
+    door = Door(9, is_alone=True)
+    with pytest.raises(UsageError, match="the only node that is there"):
+        drained(door)
     assert door.orders == []
 
 

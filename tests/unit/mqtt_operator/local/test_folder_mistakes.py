@@ -175,6 +175,15 @@ def test_another_namespace_that_goes_beyond_its_attachment_is_told_the_field(
     assert "goes beyond what is handed to this namespace: team-a/#" in mistake.message
 
 
+def test_a_namespace_whose_labels_nobody_declared_is_to_be_declared(folder: Any, broker: Any, permission: Any) -> None:
+    folder.put("a.yaml", broker(attachments=[ATTACHMENT]))
+    metadata = {"namespace": "team-a"}
+    folder.put("b.yaml", permission(metadata=metadata, brokerRef=OF_PLANT, rule={"topics": ["team-a/x"]}))
+    message = sole_mistake(folder).message
+    assert message.startswith("needs a label on namespace team-a")
+    assert message.endswith("declare that Namespace with it")
+
+
 def test_a_namespace_with_labels_that_are_none_is_a_mistake(folder: Any, broker: Any) -> None:
     folder.put("a.yaml", broker(), {**TEAM, "metadata": {"name": "team-a", "labels": {"a b": "c"}}})
     assert sole_mistake(folder).field == "metadata.labels"

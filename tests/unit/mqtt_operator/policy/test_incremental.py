@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mqtt_api.policy import Effect, Policy, ScramMechanism, decode_policy
+from mqtt_api.policy import Effect, Policy, Purge, ScramMechanism, decode_policy
 from mqtt_api.policy_lines import lines_of
 from mqtt_api.resources import MQTTBroker, MQTTClient, TopicPermission, parse_document
 from mqtt_api.scram import SALT_KEY_BYTES
@@ -78,7 +78,7 @@ class Changes(RuleBasedStateMachine):
         self.clients: dict[str, MQTTClient] = {}
         self.permissions: dict[str, TopicPermission] = {}
         self.proofs: dict[str, Proof] = {}
-        self.frame: tuple[str, bytes, dict[str, int]] = ("Deny", b"", {})
+        self.frame: tuple[str, bytes, dict[str, Purge]] = ("Deny", b"", {})
         self.holders = {"a": "uid-mqtt-b", "e1": "uid-line-e0"}
         self.is_drafted = True
 
@@ -129,8 +129,11 @@ class Changes(RuleBasedStateMachine):
         self.permissions.pop(f"{namespace}/{name}", None)
         self.compiler.drop_permission(f"{namespace}/{name}")
 
-    @rule(default=st.sampled_from(["Allow", "Deny"]), purges=st.dictionaries(NAMES, st.integers(0, 9), max_size=2))
-    def set_frame(self, default: str, purges: dict[str, int]) -> None:
+    @rule(
+        default=st.sampled_from(["Allow", "Deny"]),
+        purges=st.dictionaries(NAMES, st.builds(Purge, due_at=st.integers(0, 9)), max_size=2),
+    )
+    def set_frame(self, default: str, purges: dict[str, Purge]) -> None:
         self.frame = (default, KEY, purges)
         self.compiler.set_frame(Effect(default), KEY, purges)
 

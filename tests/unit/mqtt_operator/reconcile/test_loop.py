@@ -17,7 +17,7 @@ from mqtt_operator.reconcile.loop import (
     Outcome,
     rest,
 )
-from mqtt_operator.reconcile.registry import UnseenError
+from mqtt_operator.reconcile.registry import HiddenError, UnseenError
 
 PLANT = BrokerKey("mqtt", "plant")
 Step = Outcome | Exception
@@ -170,6 +170,12 @@ async def test_what_is_not_known_yet_is_no_warning(caplog: pytest.LogCaptureFixt
     caplog.set_level(logging.DEBUG, "mqtt_operator")
     await Run(UnseenError("not yet"), ExpectedError("away")).finish()
     assert [record.levelname for record in caplog.records][:2] == ["DEBUG", "WARNING"]
+
+
+async def test_what_will_not_be_known_before_a_person_acts_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "mqtt_operator")
+    await Run(*[HiddenError("forbidden")] * 3).finish()
+    assert [record.levelname for record in caplog.records if record.getMessage().endswith("forbidden")] == ["WARNING"]
 
 
 async def test_a_pass_can_be_cancelled() -> None:

@@ -33,6 +33,14 @@ def test_resources_are_asked_for_at_each_scrape() -> None:
     assert samples(metrics)['stoa_operator_resources{kind="MQTTClient"}'] == 10_000
 
 
+def test_watched_namespaces_are_counted_by_whether_they_are_served() -> None:
+    metrics = OperatorMetrics()
+    metrics.count_namespaces(lambda: {"served": 2, "forbidden": 1})
+    found = samples(metrics)
+    assert found['stoa_operator_namespaces{state="served"}'] == 2
+    assert found['stoa_operator_namespaces{state="forbidden"}'] == 1
+
+
 def test_requests_are_told_in_the_words_of_roles() -> None:
     metrics = OperatorMetrics()
     metrics.count_calls(lambda: {Call("patch", "mqtt.stoa.dev", "mqttbrokers", "status"): 2})

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mqtt_api.node_facts import ListenerCertificate, NodeFacts
+from mqtt_api.node_facts import ListenerCertificate, NodeFacts, Purged
 from mqtt_operator.reconcile.node_door import decode_status
 
 
@@ -14,6 +14,7 @@ def test_its_status_says_what_a_lease_would() -> None:
         "draining": False,
         "policy_revision": 7,
         "connections": 12,
+        "purged": {"revision": 7, "until": 1000},
         "sessions": 40,
         "listeners": {
             "mqtts": {
@@ -31,6 +32,7 @@ def test_its_status_says_what_a_lease_would() -> None:
         version="0.1.0",
         policy_revision=7,
         connections=12,
+        purged=Purged(revision=7, until=1000),
         certificates={
             "mqtts": ListenerCertificate(serial="0a", not_after="2026-03-02T00:00:00+00:00", client_cas="c1")
         },

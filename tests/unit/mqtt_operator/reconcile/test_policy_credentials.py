@@ -61,6 +61,26 @@ async def test_a_password_is_made_once_with_all_that_a_client_needs(rig: PolicyR
     assert rig.kube.writes == []
 
 
+async def test_a_password_that_is_made_or_replaced_is_told_and_one_that_stays_is_not(rig: PolicyRig) -> None:
+    rig.see(client(spec__credentials=HOURLY))
+    await rig.in_force()
+    made = [("pump-7", "Normal", "PasswordGenerated")]
+    assert [each[:3] for each in rig.kube.events] == made
+    rig.see(broker(spec__listeners=[{"name": "mqtts", "port": 9999, "tls": {}}]))
+    await rig.in_force()
+    assert [each[:3] for each in rig.kube.events] == made
+    rig.wait(3600)
+    await rig.in_force()
+    assert [each[:3] for each in rig.kube.events] == [*made, ("pump-7", "Normal", "PasswordRotated")]
+    rig.wait(600)
+    await rig.in_force()
+    await rig.restart()
+    await rig.in_force()
+    assert len(rig.kube.events) == 2
+    for password in rig.kube.secret("pump-7-mqtt").values():
+        assert len(password) < 20 or password.decode() not in repr(rig.kube.events)
+
+
 async def test_a_secret_that_we_did_not_make_is_neither_written_nor_used(rig: PolicyRig) -> None:
     rig.see(client(spec__credentials=GENERATE), secret("pump-7-mqtt", password="somebody's"))
     policy = await rig.in_force()
@@ -286,6 +306,7 @@ async def test_a_certificate_is_asked_for_and_the_issued_one_proves_the_client(r
     wanted = rig.kube.objects["Certificate", "mqtt", "pump-7-tls"]["spec"]
     assert (wanted["commonName"], wanted["issuerRef"]["name"]) == ("pump-7", "device-ca")
     assert rig.status(MQTT_CLIENT, "pump-7")["conditions"]["ResolvedRefs"][1] == "CertificatePending"
+    assert [each[:3] for each in rig.kube.events] == [("pump-7", "Normal", "CertificateRequested")]
     rig.see(issued("pump-7"))
     policy = await rig.in_force()
     match = CertificateMatch(issuer="CN=device-ca", common_name="pump-7", revoked_serials=("0a",))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,15 +10,17 @@ import pytest_asyncio
 from argon2 import PasswordHasher
 
 from mqtt_api.conditions import Reason
+from mqtt_api.node_facts import Purged
 from mqtt_api.policy import Effect
 from mqtt_operator.channel.terms import RolledBackError, SharedStoreError, StoreAwayError
 from mqtt_operator.desired.kinds import MQTT_BROKER, MQTT_CLIENT, SECRET, TOPIC_PERMISSION
 from mqtt_operator.errors import ExpectedError
+from mqtt_operator.kube.port import Call, ForbiddenError
 from mqtt_operator.reconcile.exchange import SharedPlace
-from mqtt_operator.reconcile.policy_clients import PURGE_DELAY_S, PURGE_KEPT_S
 from mqtt_operator.reconcile.policy_ledger import GRACE_S
-from mqtt_operator.reconcile.policy_story import KEEP_S
-from mqtt_operator.reconcile.registry import Scope, UnseenError
+from mqtt_operator.reconcile.policy_purges import PURGE_DELAY_S
+from mqtt_operator.reconcile.policy_story import KEEP_S, NODES_IDLE_S
+from mqtt_operator.reconcile.registry import HiddenError, Scope, UnseenError
 from mqtt_operator.status.verdict import Problem
 from support.policy_rig import KEY, SETTINGS, WORLD, PolicyRig
 from unit.mqtt_operator.reconcile.documents import broker, client, permission, secret
@@ -26,6 +29,12 @@ PASSWORD = {"passwords": [{"secretRef": {"name": "pump-7", "key": "password"}}]}
 FOREIGN: dict[str, Any] = {
     "metadata__namespace": "other",
     "spec__brokerRef": {"name": "plant", "namespace": "mqtt"},
+}
+ATTACHMENT = {
+    "namespaces": {"names": ["other"]},
+    "topics": ["shared/#"],
+    "clientIDPrefix": "other.",
+    "usernamePrefix": "other.",
 }
 CERTIFICATE = {"certificates": [{"match": {"commonName": "pump-7"}}]}
 
@@ -330,6 +339,46 @@ async def test_while_somebody_may_be_unseen_nothing_is_written(rig: PolicyRig) -
     assert set(rig.store.policy().principals) == {"pump-7"}
 
 
+def hide(rig: PolicyRig, namespace: str) -> None:
+    """An operator of two namespaces begins, and may not look into one of them."""
+    for kind in (MQTT_CLIENT, TOPIC_PERMISSION):
+        rig.registry.drop(Scope(kind, ""))
+        rig.registry.expect(Scope(kind, "mqtt"))
+        rig.registry.complete(Scope(kind, "mqtt"))
+        rig.registry.expect(Scope(kind, namespace))
+        rig.registry.fail(Scope(kind, namespace), ForbiddenError(Call("list", "", kind.plural), namespace))
+
+
+async def test_a_policy_whose_members_may_be_in_a_hidden_namespace_stays_as_it_is_and_that_is_told(
+    rig: PolicyRig,
+) -> None:
+    rig.see(broker(spec__attachments=[ATTACHMENT]), certified("other.pump-7", **FOREIGN), certified("pump-8"))
+    assert set((await rig.in_force()).principals) == {"other.pump-7", "pump-8"}
+    rig.kube.take(MQTT_CLIENT, "other.pump-7", "other")
+    hide(rig, "other")
+    await rig.restart()
+    rig.see(certified("pump-9"))
+    with pytest.raises(HiddenError):
+        await rig.run()
+    assert set(rig.store.policy().principals) == {"other.pump-7", "pump-8"}
+    problem = rig.exchange.report(KEY).problem
+    assert "Nobody knows the mqttclients of namespace other: The operator may not list" in str(problem)
+    rig.see(certified("other.pump-7", **FOREIGN))
+    for kind in (MQTT_CLIENT, TOPIC_PERMISSION):
+        rig.registry.complete(Scope(kind, "other"))
+    assert set((await rig.in_force()).principals) == {"other.pump-7", "pump-8", "pump-9"}
+    assert rig.exchange.report(KEY).problem is None
+
+
+async def test_a_hidden_namespace_is_no_matter_of_brokers_that_hand_nothing_to_it(rig: PolicyRig) -> None:
+    rig.see(certified("pump-8"))
+    await rig.in_force()
+    hide(rig, "other")
+    await rig.restart()
+    rig.see(certified("pump-9"))
+    assert set((await rig.in_force()).principals) == {"pump-8", "pump-9"}
+
+
 async def test_a_secret_that_nobody_knows_any_more_takes_no_password_away(rig: PolicyRig) -> None:
     rig.see(client(spec__credentials=PASSWORD), secret(password="hunter2"))
     before = await rig.in_force()
@@ -396,28 +445,120 @@ async def test_a_few_that_went_while_nobody_looked_are_gone(rig: PolicyRig) -> N
 # Clients that are deleted for good
 
 
-async def test_sessions_of_a_client_that_is_deleted_for_good_end_after_a_while(rig: PolicyRig) -> None:
-    rig.see(certified(spec__deletionPolicy="Delete"), certified("pump-8"))
+def deleted_for_good(**changes: Any) -> dict[str, Any]:
+    return certified(spec__deletionPolicy="Delete", **changes)
+
+
+def of_another_namespace() -> list[dict[str, Any]]:
+    """The broker lets the other namespace bring a client of the same user name; and that client."""
+    attachment = {"namespaces": {"names": ["other"]}, "topics": ["a/#"], "usernamePrefix": "pump-"}
+    attachment |= {"clientIDPrefix": "pump-"}
+    return [broker(spec__attachments=[attachment]), certified(metadata__uid="rival", **FOREIGN)]
+
+
+async def test_sessions_of_a_client_that_is_deleted_for_good_are_asked_to_end_until_a_node_has_done_it(
+    rig: PolicyRig,
+) -> None:
+    rig.see(deleted_for_good(), certified("pump-8"))
     await rig.in_force()
     rig.kube.take(MQTT_CLIENT, "pump-7")
     rig.kube.take(MQTT_CLIENT, "pump-8")
     policy = await rig.in_force()
     assert policy.purges.keys() == {"pump-7"}
-    due_in_s = policy.purges["pump-7"] - rig.now.timestamp()
-    assert PURGE_DELAY_S - 60 < due_in_s <= PURGE_DELAY_S
+    due_at = policy.purges["pump-7"].due_at
+    assert PURGE_DELAY_S - 60 < due_at - rig.now.timestamp() <= PURGE_DELAY_S
     await rig.restart()
     assert (await rig.in_force()).purges == policy.purges
-    rig.wait(PURGE_DELAY_S + PURGE_KEPT_S)
+    rig.wait(PURGE_DELAY_S + 100_000)  # nodes are away
+    assert (await rig.in_force()).purges == policy.purges
+    await rig.restart()
+    assert (await rig.in_force()).purges == policy.purges
+    rig.store.purge(datetime.fromtimestamp(due_at, UTC))
     assert (await rig.in_force()).purges == {}
 
 
+@pytest.mark.parametrize(("revisions", "seconds"), [(-1, 0), (0, -1)])
+async def test_what_nodes_tell_of_another_policy_or_of_another_time_ends_no_request(
+    rig: PolicyRig, revisions: int, seconds: int
+) -> None:
+    rig.see(deleted_for_good())
+    await rig.in_force()
+    rig.kube.take(MQTT_CLIENT, "pump-7")
+    policy = await rig.in_force()
+    due_at = policy.purges["pump-7"].due_at
+    rig.store.purged = Purged(revision=policy.revision + revisions, until=due_at + seconds)
+    assert (await rig.in_force()).purges == policy.purges
+
+
 async def test_one_that_comes_back_in_time_keeps_its_sessions(rig: PolicyRig) -> None:
-    rig.see(certified(spec__deletionPolicy="Delete"))
+    rig.see(deleted_for_good())
     await rig.in_force()
     rig.kube.take(MQTT_CLIENT, "pump-7")
     assert (await rig.in_force()).purges
     rig.see(certified(metadata__uid="another"))
-    assert (await rig.in_force()).purges == {}
+    policy = await rig.in_force()
+    assert not policy.purges
+    assert set(policy.principals) == {"pump-7"}
+
+
+async def test_one_that_came_back_in_time_while_nobody_looked_keeps_its_sessions_too(rig: PolicyRig) -> None:
+    rig.see(deleted_for_good())
+    await rig.in_force()
+    await rig.restart()
+    rig.see(deleted_for_good(metadata__uid="another"))
+    policy = await rig.in_force()
+    assert not policy.purges
+    assert set(policy.principals) == {"pump-7"}
+
+
+async def test_one_that_comes_too_late_waits_until_what_is_not_its_own_has_ended(rig: PolicyRig) -> None:
+    rig.see(deleted_for_good())
+    await rig.in_force()
+    rig.kube.take(MQTT_CLIENT, "pump-7")
+    await rig.in_force()
+    rig.wait(PURGE_DELAY_S)  # no node runs
+    rig.see(certified(metadata__uid="another"))
+    policy = await rig.in_force()
+    assert set(policy.purges) == {"pump-7"}
+    assert not policy.principals
+    told = rig.status(MQTT_CLIENT, "pump-7")["conditions"]
+    assert told["Accepted"][:2] == ("False", "Pending")
+    assert "its sessions end first" in told["Ready"][2]
+    rig.store.purge(rig.now)
+    rig.wait(NODES_IDLE_S)
+    policy = await rig.in_force()
+    assert not policy.purges
+    assert set(policy.principals) == {"pump-7"}
+    assert rig.status(MQTT_CLIENT, "pump-7")["conditions"]["Ready"][:2] == ("True", "Synced")
+
+
+@pytest.mark.parametrize("when", ["after", "before", "while nobody looked"])
+async def test_one_of_another_namespace_gets_the_user_name_when_the_sessions_have_ended_and_they_end_at_once(
+    rig: PolicyRig, when: str
+) -> None:
+    attaching, rival = of_another_namespace()
+    rig.see(attaching, deleted_for_good())
+    await rig.in_force()
+    if when == "before":
+        rig.see(rival)
+        await rig.in_force()
+    if when == "while nobody looked":
+        await rig.restart()
+        rig.see(rival)
+    rig.kube.take(MQTT_CLIENT, "pump-7")
+    if when == "after":
+        await rig.in_force()
+        rig.see(rival)
+    policy = await rig.in_force()
+    assert not policy.principals
+    assert policy.purges["pump-7"].due_at <= rig.now.timestamp()
+    assert rig.status(MQTT_CLIENT, "pump-7", "other")["conditions"]["Accepted"][:2] == ("False", "Pending")
+    rig.store.purge(rig.now)
+    rig.wait(NODES_IDLE_S)
+    policy = await rig.in_force()
+    assert not policy.purges
+    assert policy.principals["pump-7"].namespace == "other"
+    assert rig.status(MQTT_CLIENT, "pump-7", "other")["conditions"]["Ready"][:2] == ("True", "Synced")
 
 
 async def test_one_that_went_for_good_while_nobody_looked_is_purged_as_well(rig: PolicyRig) -> None:
@@ -550,6 +691,23 @@ async def test_the_policy_of_an_embedded_store_is_a_secret(rig: PolicyRig) -> No
     rig.wait(1.0)
     await rig.run()
     assert rig.status(MQTT_CLIENT, "pump-7")["conditions"]["Ready"][0] == "True"
+
+
+async def test_a_node_with_a_store_of_its_own_tells_when_the_sessions_of_a_deleted_client_have_ended(
+    rig: PolicyRig,
+) -> None:
+    rig.tell_embedded()
+    rig.see(deleted_for_good())
+    await rig.run()
+    rig.kube.take(MQTT_CLIENT, "pump-7")
+    await rig.run()
+    assert b'"purges":{"pump-7"' in rig.kube.secret("plant-policy")["policy.json"]
+    told = Purged(revision=1, until=int(rig.now.timestamp()) + PURGE_DELAY_S)
+    rig.exchange.tell_nodes(KEY, {"plant-0": 1}, [told])
+    for _ in range(2):
+        rig.wait(NODES_IDLE_S)
+        await rig.run()
+    assert b'"purges":{}' in rig.kube.secret("plant-policy")["policy.json"]
 
 
 async def test_a_policy_that_somebody_took_away_is_there_again_soon(rig: PolicyRig) -> None:

@@ -10,8 +10,9 @@ from mqtt_operator.desired import kinds
 from mqtt_operator.desired.labels import BROKER_LABEL
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.errors import ExpectedError
+from mqtt_operator.kube.port import Call, ForbiddenError
 from mqtt_operator.reconcile.keys import BrokerKey, DataKey, ObjectKey
-from mqtt_operator.reconcile.registry import EVERYWHERE, Concern, Registry, Scope, UnseenError
+from mqtt_operator.reconcile.registry import EVERYWHERE, Concern, HiddenError, Registry, Scope, UnseenError
 from unit.mqtt_operator.reconcile.documents import broker, client, permission, secret
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -22,6 +23,13 @@ PASSWORD = {"passwords": [{"secretRef": {"name": "pump-7", "key": "password"}}]}
 EVERYTHING = Concern.BROKER | Concern.MEMBERS | Concern.DATA | Concern.CHILDREN | Concern.NAMESPACES
 DECLARED = (kinds.MQTT_BROKER, kinds.MQTT_CLIENT, kinds.TOPIC_PERMISSION)
 DATA = (kinds.SECRET, kinds.CONFIG_MAP)
+TEAM_LABELS = {"kubernetes.io/metadata.name": "team"}
+HANDED = {
+    "namespaces": {"names": ["team"]},
+    "topics": ["team/#"],
+    "clientIDPrefix": "team.",
+    "usernamePrefix": "team.",
+}
 
 
 def registry(*documents: Manifest, namespaces: Iterable[str] = ("mqtt",)) -> Registry:
@@ -309,6 +317,64 @@ def test_a_broker_in_a_namespace_that_is_not_watched_is_no_stray() -> None:
     """Another operator may serve it."""
     here = registry(client(spec__brokerRef={"name": "plant", "namespace": "elsewhere"}))
     assert here.strays() == set()
+
+
+def hidden(*documents: Manifest) -> Registry:
+    """One that has listed everything in mqtt, and may not look into team."""
+    made = registry(*documents)
+    for kind in DECLARED:
+        made.expect(Scope(kind, "team"))
+        made.fail(Scope(kind, "team"), ForbiddenError(Call("list", "mqtt.stoa.dev", kind.plural), "team"))
+    return made
+
+
+def test_a_hidden_namespace_keeps_nothing_from_brokers_that_hand_nothing_to_it() -> None:
+    here = hidden(broker(), client(), permission())
+    assert here.unknown() == ""
+    assert [*here.clients_of(PLANT)] == [PUMP]
+    assert len(here.permissions_of(PLANT)) == 1
+    with pytest.raises(HiddenError):
+        here.clients_of(BrokerKey("team", "plant"))
+
+
+@pytest.mark.parametrize("namespaces", [{"names": ["team"]}, {"selector": {"matchLabels": TEAM_LABELS}}])
+def test_of_a_broker_that_hands_something_to_a_hidden_namespace_nobody_knows_all_clients(
+    namespaces: dict[str, object],
+) -> None:
+    here = hidden(broker(spec__attachments=[{**HANDED, "namespaces": namespaces}]), client())
+    with pytest.raises(HiddenError, match="mqttclients of namespace team: The operator may not list"):
+        here.clients_of(PLANT)
+    with pytest.raises(HiddenError):
+        here.permissions_of(PLANT)
+
+
+def test_of_a_broker_that_cannot_be_read_nobody_knows_whom_it_admits() -> None:
+    with pytest.raises(HiddenError):
+        hidden(broker(spec__listeners=[])).clients_of(PLANT)
+
+
+def test_a_broker_in_a_hidden_namespace_is_no_stray() -> None:
+    foreign = {"name": "plant", "namespace": "team"}
+    here = hidden(client(spec__brokerRef=foreign), client("pump-8", spec__brokerRef={"name": "other"}))
+    assert here.strays() == {OTHER}
+
+
+def test_what_was_seen_before_a_namespace_was_hidden_is_still_known() -> None:
+    foreign = client(metadata__namespace="team", spec__brokerRef={"name": "plant", "namespace": "mqtt"})
+    here = registry(broker(spec__attachments=[HANDED]), foreign, namespaces=("mqtt", "team"))
+    for kind in DECLARED:
+        here.fail(Scope(kind, "team"), ForbiddenError(Call("list", "mqtt.stoa.dev", kind.plural), "team"))
+    assert [*here.clients_of(PLANT)] == [ObjectKey("team", "pump-7")]
+    assert here.broker(BrokerKey("team", "plant")) is None
+
+
+def test_that_a_namespace_is_hidden_is_heard_of_once() -> None:
+    here = registry(broker())
+    here.expect(Scope(kinds.MQTT_CLIENT, "team"))
+    ear = Ear(here)
+    for _ in range(2):
+        here.fail(Scope(kinds.MQTT_CLIENT, "team"), ForbiddenError(Call("list", "", "mqttclients"), "team"))
+    assert ear.heard() == 1
 
 
 def test_an_object_with_mistakes_counts_and_concerns_its_broker() -> None:

@@ -4,9 +4,11 @@ import pytest
 
 from mqtt_operator.desired.kinds import MQTT_CLIENT, SECRET
 from mqtt_operator.errors import ExpectedError
-from mqtt_operator.reconcile.scopes import EVERYWHERE, Scope, Scopes, UnseenError
+from mqtt_operator.kube.port import Call, ForbiddenError
+from mqtt_operator.reconcile.scopes import EVERYWHERE, HiddenError, Scope, Scopes, UnseenError
 
 HERE = Scope(SECRET, "mqtt")
+FORBIDDEN = ForbiddenError(Call("list", "mqtt.stoa.dev", "mqttclients"), "b")
 
 
 def test_what_nobody_lists_is_unknown() -> None:
@@ -48,8 +50,8 @@ def test_a_list_of_everywhere_knows_every_namespace() -> None:
     scopes.expect(Scope(SECRET, EVERYWHERE))
     scopes.complete(Scope(SECRET, EVERYWHERE))
     scopes.require(SECRET, "mqtt")
-    assert scopes.covers(SECRET, "mqtt")
-    assert not scopes.covers(MQTT_CLIENT, "mqtt")
+    assert scopes.knows(SECRET, "mqtt")
+    assert not scopes.knows(MQTT_CLIENT, "mqtt")
 
 
 def test_what_nobody_lists_any_more_is_unknown_again() -> None:
@@ -65,11 +67,39 @@ def test_what_nobody_lists_any_more_is_unknown_again() -> None:
 def test_a_kind_is_known_when_each_of_its_scopes_is() -> None:
     scopes = Scopes()
     with pytest.raises(UnseenError, match="No mqttclients have been listed"):
-        scopes.require_all(MQTT_CLIENT)
+        scopes.require_all(MQTT_CLIENT, none_matters)
     for namespace in ("a", "b"):
         scopes.expect(Scope(MQTT_CLIENT, namespace))
     scopes.complete(Scope(MQTT_CLIENT, "a"))
     with pytest.raises(UnseenError, match="of namespace b"):
-        scopes.require_all(MQTT_CLIENT)
+        scopes.require_all(MQTT_CLIENT, none_matters)
     scopes.complete(Scope(MQTT_CLIENT, "b"))
-    scopes.require_all(MQTT_CLIENT)
+    scopes.require_all(MQTT_CLIENT, none_matters)
+
+
+def test_what_is_hidden_is_left_out_where_it_does_not_matter() -> None:
+    scopes = Scopes()
+    for namespace in ("a", "b"):
+        scopes.expect(Scope(MQTT_CLIENT, namespace))
+    scopes.complete(Scope(MQTT_CLIENT, "a"))
+    assert not scopes.fail(Scope(MQTT_CLIENT, "b"), ExpectedError("away"))
+    with pytest.raises(UnseenError):  # it may be answered any moment
+        scopes.require_all(MQTT_CLIENT, none_matters)
+    assert scopes.fail(Scope(MQTT_CLIENT, "b"), FORBIDDEN)
+    assert not scopes.fail(Scope(MQTT_CLIENT, "b"), FORBIDDEN)
+    scopes.require_all(MQTT_CLIENT, none_matters)
+    assert not scopes.knows(MQTT_CLIENT, "b")
+    with pytest.raises(HiddenError, match="of namespace b: The operator may not list"):
+        scopes.require_all(MQTT_CLIENT, lambda namespace: namespace == "b")
+
+
+def test_where_everything_is_hidden_nothing_is_known() -> None:
+    scopes = Scopes()
+    scopes.expect(Scope(MQTT_CLIENT, "b"))
+    scopes.fail(Scope(MQTT_CLIENT, "b"), FORBIDDEN)
+    with pytest.raises(HiddenError):
+        scopes.require_all(MQTT_CLIENT, none_matters)
+
+
+def none_matters(_namespace: str) -> bool:
+    return False

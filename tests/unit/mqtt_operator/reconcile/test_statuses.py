@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from mqtt_operator.desired.kinds import MQTT_CLIENT, Kind
 from mqtt_operator.desired.manifest import Manifest
-from mqtt_operator.kube.port import KubeAwayError, RefusedError
+from mqtt_operator.kube.port import EventType, KubeAwayError, RefusedError
 from mqtt_operator.reconcile import statuses
 from mqtt_operator.reconcile.keys import ObjectKey
 from mqtt_operator.reconcile.seen import Seen, see
@@ -25,11 +25,15 @@ class SlowKube:
 
     def __init__(self) -> None:
         self.written: list[tuple[str, Manifest]] = []
+        self.events: list[tuple[str, str]] = []
         self.under_way = self.under_way_max = 0
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.problems: list[Exception] = []
         self._versions = itertools.count(2)
+
+    async def event(self, about: Manifest, event_type: EventType, reason: str, message: str) -> None:
+        self.events.append((event_type.value, reason))
 
     async def patch_status(self, kind: Kind, namespace: str, name: str, status: Manifest) -> Manifest | None:
         self.under_way += 1
@@ -67,7 +71,7 @@ def told(word: str, time: str = "2026-01-01T00:00:00Z") -> Manifest:
 
 async def settle(writer: StatusWriter) -> None:
     async with asyncio.timeout(5):
-        while writer.waiting:  # noqa: ASYNC110 - turns of the loop are all that is waited for
+        while writer.waiting or writer.events.waiting:  # noqa: ASYNC110 - turns of the loop are all that is waited for
             await asyncio.sleep(0)
 
 
@@ -162,3 +166,52 @@ async def test_whoever_is_gone_is_not_written(writer: StatusWriter, kube: SlowKu
     await settle(writer)
     await asyncio.sleep(0)
     assert kube.written == []
+
+
+def accepted(status: str, reason: str) -> Manifest:
+    """With `Ready` that follows."""
+    conditions = [
+        {"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": ""}
+        for kind in ("Accepted", "Ready")
+    ]
+    return {"conditions": conditions}
+
+
+async def test_a_change_that_was_written_is_told_once_and_so_is_its_end(writer: StatusWriter, kube: SlowKube) -> None:
+    for status in (accepted("False", "UsernameTaken"), {**accepted("False", "UsernameTaken"), "username": "u"}):
+        writer.want(PUMP, seen(), status)
+        await settle(writer)
+    assert kube.events == [("Warning", "UsernameTaken")]
+    writer.want(PUMP, seen(), accepted("True", "Synced"))
+    await settle(writer)
+    assert kube.events == [("Warning", "UsernameTaken"), ("Normal", "Ready")]
+
+
+async def test_what_was_wanted_and_never_written_is_not_told(writer: StatusWriter, kube: SlowKube) -> None:
+    kube.may_answer.clear()
+    for status in (accepted("True", "A"), accepted("False", "UsernameTaken"), accepted("True", "B")):
+        writer.want(PUMP, seen(), status)
+        await asyncio.sleep(0)
+    kube.may_answer.set()
+    await settle(writer)
+    assert len(kube.written) == 2
+    assert kube.events == []
+
+
+async def test_of_two_changes_at_once_the_second_is_told_of_as_the_first_left_it(
+    writer: StatusWriter, kube: SlowKube
+) -> None:
+    kube.may_answer.clear()
+    for status in (accepted("False", "UsernameTaken"), {**accepted("False", "UsernameTaken"), "username": "u"}):
+        writer.want(PUMP, seen(), status)
+        await asyncio.sleep(0)
+    kube.may_answer.set()
+    await settle(writer)
+    assert kube.events == [("Warning", "UsernameTaken")]
+
+
+async def test_a_status_that_could_not_be_written_is_not_told_either(writer: StatusWriter, kube: SlowKube) -> None:
+    kube.problems = [RefusedError("The API server refused.", "too long")]
+    writer.want(PUMP, seen(), accepted("False", "UsernameTaken"))
+    await settle(writer)
+    assert kube.events == []
