@@ -9,40 +9,49 @@ whose rights, are gone first. Objects are followed by `kube.follow`, for two mor
   object is missing from the new list: a deleted client would keep its rights until the operator is started again.
 - Ten thousand indexed objects cost it a quarter of a gigabyte; and its start is quadratic in their number, for every
   object adds a toggle to a ToggleSet, and each change of that wakes every waiting worker.
+
+It gives up when it is refused in one namespace, cannot be told of another one, and at its end cancels every task of its
+event loop. So it has a loop and a thread of its own, and is begun anew for the namespaces that are served at the time.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
 
 import kopf
 
 from mqtt_operator.desired.kinds import MQTT_BROKER
 from mqtt_operator.desired.names import FINALIZER
-from mqtt_operator.errors import ExpectedError
+from mqtt_operator.handlers.access import Accesses
 from mqtt_operator.kube.api import CALL_S_MAX, SILENCE_S_MAX
 from mqtt_operator.kube.follow import WATCH_S_MAX
 from mqtt_operator.kube.session import CONNECT_S_MAX, Login
 from mqtt_operator.reconcile.keys import BrokerKey
-from mqtt_operator.settings import OperatorSettings
+from mqtt_operator.reconcile.registry import EVERYWHERE
+
+log = logging.getLogger(__name__)
 
 STOP_S_MAX = 5.0  # for what is under way to end, before it is abandoned
 ERROR_BACKOFFS_S = (0.2, 0.5, 1, 2, 4, 8, 16)
+AGAIN_S_MIN, AGAIN_S_MAX = 1.0, 60.0  # after it gave up
+WELL_S = 300.0  # if it lived for so long, what ends it is another story
 PREFIX = MQTT_BROKER.group
 END = "end"  # how its notes are called
 
 
-class FrameworkError(ExpectedError):
-    """The framework cannot go on."""
+T = TypeVar("T")
 
 
 class BrokerStories(Protocol):
-    """What is run for a broker: see Runner."""
+    """What is run for a broker: see Runner. `holds` is asked in another thread, and looks at one thing only."""
 
     def holds(self, namespace: str, spec: Mapping[str, Any]) -> bool: ...
 
-    async def end(self, key: BrokerKey) -> None: ...
+    def end(self, key: BrokerKey) -> Coroutine[Any, Any, None]: ...
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
@@ -59,48 +68,93 @@ class NoDiffBase(kopf.DiffBaseStorage):
 
 
 class Framework:
-    """`run` it as a task; it ends when `stop` was called."""
+    """`run` it until it is cancelled: nothing of it is left then."""
 
-    def __init__(
-        self, settings: OperatorSettings, login: Callable[[], Awaitable[Login]], stories: BrokerStories
-    ) -> None:
-        self._settings = settings
+    def __init__(self, accesses: Accesses, login: Callable[[], Awaitable[Login]], stories: BrokerStories) -> None:
+        self._accesses = accesses
         self._login = login
         self._stories = stories
-        self._stop = asyncio.Event()
-        self.started = asyncio.Event()
-
-    def stop(self) -> None:
-        """Let `run` return. Idempotent."""
-        self._stop.set()
+        self._changed = asyncio.Event()
+        self._wait_s = AGAIN_S_MIN
+        self._complaint = ""
+        accesses.observe(self._changed.set)
 
     async def run(self) -> None:
-        """Raises FrameworkError for what kopf gives up on, such as a watch that is forbidden: begin anew then.
+        """See to the end of brokers wherever we may look, and begin anew when that is elsewhere, or kopf gives up."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            self._changed.clear()
+            served, begun_at = self._accesses.served, clock()
+            problem = await self._run_for(served) if served else await self._idle()
+            if not problem or clock() - begun_at > WELL_S:
+                self._wait_s, self._complaint = AGAIN_S_MIN, ""
+            if problem:
+                self._complain(problem)
+                self._accesses.doubt()
+                await self._pause()
 
-        kopf takes SIGTERM and SIGINT for itself. Whoever wants them takes them after `started`. It also cancels every
-        task that came into being after it began, so this should be the last one.
-        """
-        watched = self._settings.watched
+    async def _idle(self) -> str:
+        """Nothing is served. Returns as `_run_for` does."""
+        await self._changed.wait()
+        return ""
+
+    async def _run_for(self, namespaces: Sequence[str]) -> str:
+        """Until others are served. Returns why it ended before that; "" if it did not."""
+        ours, stop = asyncio.get_running_loop(), asyncio.Event()
+        runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        theirs = runner.get_loop()
+        thread = ThreadPoolExecutor(1, "kopf")
+        ended = ours.run_in_executor(thread, _run, runner, self._operate(namespaces, ours, stop))
+        changed = asyncio.create_task(self._changed.wait())
+        either: set[asyncio.Future[Any]] = {ended, changed}
         try:
-            await kopf.operator(
-                registry=self._registry(),
-                settings=tuned(),
-                standalone=True,
-                clusterwide=not watched,
-                namespaces=watched,
-                stop_flag=self._stop,
-                ready_flag=self.started,
-            )
-        except Exception as error:
-            raise FrameworkError(f"kopf gave up: {error}") from error
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            has_given_up = ended.done()
+        finally:
+            changed.cancel()
+            with suppress(RuntimeError):  # it has ended, and its loop is closed
+                theirs.call_soon_threadsafe(stop.set)
+            await asyncio.wait({ended})
+            thread.shutdown(wait=False)  # nothing runs in it any more
+        return _why(ended) if has_given_up else ""
 
-    def _registry(self) -> kopf.OperatorRegistry:
+    async def _operate(self, namespaces: Sequence[str], ours: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+        """In its own loop; `ours` is where everything else goes on."""
+        is_everywhere = EVERYWHERE in namespaces
+        await kopf.operator(
+            registry=self._registry(ours),
+            settings=tuned(),
+            standalone=True,
+            clusterwide=is_everywhere,
+            namespaces=() if is_everywhere else namespaces,
+            stop_flag=stop,
+        )
+
+    def _complain(self, problem: str) -> None:
+        """Once for each thing that is wrong."""
+        if problem != self._complaint:
+            self._complaint = problem
+            log.warning(
+                "Brokers whose keys are to go are not let go for now, kopf gave up: %s. It is begun anew.",
+                problem,
+                extra={"event": "framework.failed"},
+            )
+
+    async def _pause(self) -> None:
+        """Ever longer; shorter if other namespaces are served by then."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(random.uniform(self._wait_s / 2, self._wait_s)):  # noqa: S311 - spreads load
+                await self._changed.wait()
+        self._wait_s = min(self._wait_s * 2, AGAIN_S_MAX)
+
+    def _registry(self, ours: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+        """What it is to do, in its thread; whatever waits is done in our loop."""
         registry = kopf.OperatorRegistry()
         resource = (MQTT_BROKER.group, MQTT_BROKER.version, MQTT_BROKER.plural)
 
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.ConnectionInfo:
-            return connection_info(await self._login())
+            return connection_info(await _in_loop(ours, _call(self._login)))
 
         def holds(namespace: str | None, spec: Mapping[str, Any], **_: Any) -> bool:
             assert namespace is not None
@@ -109,9 +163,28 @@ class Framework:
         @kopf.on.delete(*resource, registry=registry, id=END, when=holds)
         async def end(namespace: str | None, name: str, **_: Any) -> None:
             assert namespace is not None
-            await self._stories.end(BrokerKey(namespace, name))
+            await _in_loop(ours, self._stories.end(BrokerKey(namespace, name)))
 
         return registry
+
+
+def _run(runner: asyncio.Runner, work: Coroutine[Any, Any, None]) -> None:
+    with runner:
+        runner.run(work)
+
+
+def _why(ended: asyncio.Future[None]) -> str:
+    error = ended.exception()
+    return "it ended" if error is None else f"{type(error).__name__}: {error}"
+
+
+async def _in_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    """Do it in another loop. Who is cancelled here cancels it there."""
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+
+async def _call(function: Callable[[], Awaitable[T]]) -> T:
+    return await function()
 
 
 def tuned() -> kopf.OperatorSettings:

@@ -4,6 +4,8 @@ Knows paths and what makes an instance ready; does not know how that comes about
 anything.
 """
 
+from collections.abc import Sequence
+
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -11,9 +13,13 @@ SHUTDOWN_S_MAX = 1.0
 
 
 class Readiness:
-    """What this instance still waits for, by topic. Ready when that is nothing."""
+    """What this instance still waits for, by topic. Ready when that is nothing.
+
+    `remarks`: what a person should know though it is ready.
+    """
 
     def __init__(self) -> None:
+        self.remarks: Sequence[str] = ()
         self._waits: dict[str, str] = {}
 
     def wait_for(self, topic: str, sentence: str) -> None:
@@ -59,7 +65,8 @@ class HealthServer:
 
     async def _ready(self, _request: web.Request) -> web.Response:
         waits = self._readiness.sentences()
-        return web.Response(text="\n".join(waits or ["ok"]) + "\n", status=503 if waits else 200)
+        lines = waits or ["ok", *self._readiness.remarks]
+        return web.Response(text="\n".join(lines) + "\n", status=503 if waits else 200)
 
     async def _measure(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})

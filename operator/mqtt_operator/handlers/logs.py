@@ -12,6 +12,7 @@ from mqtt_operator.settings import LogFormat, LogLevel
 
 LEVELS = {LogLevel.DEBUG: logging.DEBUG, LogLevel.INFO: logging.INFO, LogLevel.WARNING: logging.WARNING}
 OURS = "mqtt_operator"
+SILENT = ("kopf._cogs.clients.watching", "kopf._core.reactor.orchestration", "kopf._core.reactor.running")
 
 
 class JSONLines(logging.Formatter):
@@ -56,3 +57,6 @@ def set_up(identity: str, level: LogLevel, line_format: LogFormat) -> None:
     logging.getLogger(OURS).setLevel(LEVELS[level])
     # kopf logs what it makes of each object at INFO, with the whole object at DEBUG: our passes say it better.
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # And it tells each attempt, and each task that ends by it: whoever runs it says it once.
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -8,12 +8,14 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any
 
 from prometheus_client import ProcessCollector
 
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.errors import ExpectedError
+from mqtt_operator.handlers.access import Accesses
 from mqtt_operator.handlers.following import Watching
 from mqtt_operator.handlers.framework import Framework
 from mqtt_operator.handlers.health import HealthServer, Readiness
@@ -35,7 +37,7 @@ CONTROLLER = "stoa-operator"
 DEFINITIONS_AGAIN_S = 5.0
 LOOK_AGAIN_S = 1.0
 LEASE_CALLS_MAX = 1
-DEFINITIONS, MEMORY = "definitions", "memory"  # what readiness may wait for
+DEFINITIONS, ACCESS, MEMORY = "definitions", "access", "memory"  # what readiness may wait for
 
 MakeStories = Callable[[Kube, Registry, OperatorSettings, AsyncExitStack], Awaitable[Stories]]
 """Makes what is told about brokers. Whatever has to be ended goes on the stack."""
@@ -137,37 +139,34 @@ class Program:
         self, kube: ApiKube, session: Session, election: Election | None, stack: AsyncExitStack
     ) -> None:
         registry = Registry()
+        accesses = Accesses(kube, self._settings.watched)
+        accesses.observe(partial(self._note_access, accesses))
         self._metrics.count_resources(registry.counts)
+        self._metrics.count_namespaces(accesses.counts)
         self._metrics.registry.register(BrokerConditions(lambda: [seen.status for seen in registry.brokers.values()]))
         stories = await self._make_stories(kube, registry, self._settings, stack)
         runner = Runner(stories, registry, self._metrics)
-        framework = Framework(self._settings, session.login, runner)
+        framework = Framework(accesses, session.login, runner)
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(work()) for work in stories.beside]
             if election is not None:
                 beside.append(group.create_task(self._hold(election)))
-            followers = [group.create_task(Watching(kube, registry, self._settings.watched).run())]
+            telling = [group.create_task(work()) for work in (accesses.run, Watching(kube, registry, accesses).run)]
             if await self._unless_stopped(self._all_is_known(registry)):
-                followers.append(group.create_task(Served(registry, runner).run()))
-                followers.append(group.create_task(Strays(registry, runner.serve_stray).run()))
-                telling = group.create_task(framework.run())
-                await self._until_stopped(framework, telling)
-                # kopf waits for every task that is younger than itself: let those go first.
-                await self._end(followers)
-                await self._health.stop()
-                framework.stop()
-                await telling
-            await self._end([*followers, *beside])
+                tellers = (Served(registry, runner), Strays(registry, runner.serve_stray), framework)
+                telling += [group.create_task(each.run()) for each in tellers]
+                await self._stop.wait()
+            await self._end(telling)
+            await self._end(beside)
 
-    async def _until_stopped(self, framework: Framework, telling: "asyncio.Task[None]") -> None:
-        """Returns also when the framework ends by itself, as it does when a signal comes before it is ours."""
-        started = asyncio.create_task(framework.started.wait())
-        await asyncio.wait({started, telling}, return_when=asyncio.FIRST_COMPLETED)
-        started.cancel()
-        self._take_signals()
-        stopped = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({stopped, telling}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
+    def _note_access(self, accesses: Accesses) -> None:
+        """It serves what it can: no answer in one namespace is no answer about another."""
+        sentences = accesses.sentences
+        self._readiness.remarks = sentences
+        if accesses.served:
+            self._readiness.has(ACCESS)
+        else:
+            self._readiness.wait_for(ACCESS, "\n".join(sentences))
 
     async def _all_is_known(self, registry: Registry) -> None:
         """Wait until everything that people declare has been listed: no pass before that."""

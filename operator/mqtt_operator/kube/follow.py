@@ -37,7 +37,7 @@ class Source(Protocol):
 
 
 class Follower(Protocol):
-    """Who is told. Nothing here waits or raises."""
+    """Who is told. Nothing here raises, and nothing but `fail` waits."""
 
     def see(self, document: Manifest) -> None:
         """The object is there, like this. May come again with nothing new."""
@@ -51,8 +51,11 @@ class Follower(Protocol):
         """Everything that is there has been told. Comes after each list."""
         ...
 
-    def fail(self, problem: ExpectedError) -> None:
-        """Nobody knows for now what is there; it is tried again."""
+    async def fail(self, problem: ExpectedError) -> bool:
+        """Nobody knows for now what is there; it is tried again when this returns.
+
+        True: somebody has been told, and it has been waited for until it may be otherwise.
+        """
         ...
 
 
@@ -89,7 +92,7 @@ class Following:
                 while True:
                     version = await self._watch(version)
             except ExpiredError:
-                continue
+                self._complaint = ""
             except KubeError as problem:
                 await self._wait_after(problem)
 
@@ -102,7 +105,6 @@ class Following:
                 present.add(self._see(document))
         self._forget_all_but(present)
         self._follower.complete()
-        self._complaint = ""
         return version
 
     async def _watch(self, version: str) -> str:
@@ -113,6 +115,7 @@ class Following:
                 async for change in changes:
                     version = self._take(change)
                     self._backoff_s = BACKOFF_S_MIN
+                    self._complaint = ""
         except NoAnswerError:
             await self._pause()
         return version
@@ -157,9 +160,11 @@ class Following:
             self._follower.complete()
             await self._sleep(random.uniform(UNSERVED_S / 2, UNSERVED_S))  # noqa: S311
             return
-        self._complain(problem.what)
-        self._follower.fail(problem)
-        await self._pause()
+        if await self._follower.fail(problem):
+            self._backoff_s = BACKOFF_S_MIN
+        else:
+            self._complain(problem.what)
+            await self._pause()
 
     def _complain(self, what: str) -> None:
         """Once for each thing that is wrong: it is tried again for as long as it stays so."""

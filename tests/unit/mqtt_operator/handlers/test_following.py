@@ -9,24 +9,35 @@ from mqtt_api.kinds.common import DataKind
 from mqtt_operator.desired import kinds
 from mqtt_operator.desired.manifest import Manifest
 from mqtt_operator.errors import ExpectedError
+from mqtt_operator.handlers.access import Accesses
 from mqtt_operator.handlers.following import RegistryFollower, Watching
-from mqtt_operator.kube.place import Change, Page, Place
+from mqtt_operator.kube.place import Change, ExpiredError, Page, Place
+from mqtt_operator.kube.port import Call, ForbiddenError
 from mqtt_operator.reconcile.keys import BrokerKey, DataKey
 from mqtt_operator.reconcile.registry import Registry, Scope, UnseenError
 from unit.mqtt_operator.reconcile.documents import broker, client, secret
 
 HERE = Scope(kinds.MQTT_BROKER, "mqtt")
+EXPIRED = Change("ERROR", {})
 
 
 class Cluster:
-    """Lists what it holds, and tells changes as they are put in."""
+    """Lists what it holds, and tells changes as they are put in. `forbidden`: namespaces that we may not look into."""
 
     def __init__(self, *documents: Manifest) -> None:
         self.documents = list(documents)
+        self.forbidden: set[str] = set()
+        self.listed: list[Place] = []
         self.followed: set[Place] = set()
         self.changes_of: dict[Place, asyncio.Queue[Change]] = {}
 
+    async def sleep(self, _seconds: float) -> None:
+        await asyncio.sleep(0)
+
     async def pages(self, place: Place) -> AsyncGenerator[Page]:
+        self.listed.append(place)
+        if place.namespace in self.forbidden:
+            raise ForbiddenError(Call("list", "", place.kind.plural), place.namespace)
         mine = [
             document
             for document in self.documents
@@ -38,8 +49,9 @@ class Cluster:
         self.followed.add(place)
         queue = self.changes_of.setdefault(place, asyncio.Queue())
         try:
-            while True:
-                yield await queue.get()
+            while (change := await queue.get()) is not EXPIRED:
+                yield change
+            raise ExpiredError
         finally:
             self.followed.discard(place)
 
@@ -47,6 +59,12 @@ class Cluster:
         for place, queue in self.changes_of.items():
             if document["kind"] == place.kind.kind:
                 queue.put_nowait(Change(kind, document))
+
+    def expire(self, namespace: str) -> None:
+        """All that is followed there is listed anew."""
+        for place, queue in self.changes_of.items():
+            if place.namespace == namespace:
+                queue.put_nowait(EXPIRED)
 
     def homes(self) -> set[str]:
         return {place.namespace for place in self.followed if place.kind is kinds.SECRET}
@@ -70,12 +88,14 @@ async def cluster() -> Cluster:
 
 @pytest.fixture
 async def watching(cluster: Cluster, registry: Registry) -> AsyncIterator[None]:
-    task = asyncio.create_task(Watching(cluster, registry, ("mqtt", "team")).run())
+    accesses = Accesses(cluster, ("mqtt", "team"), sleep=cluster.sleep)
+    tasks = [asyncio.create_task(work) for work in (accesses.run(), Watching(cluster, registry, accesses).run())]
     await turns()
     yield
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    for task in tasks:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 @pytest.mark.usefixtures("watching")
@@ -108,11 +128,42 @@ async def test_a_change_reaches_the_registry(cluster: Cluster, registry: Registr
     assert {**registry.clients_of(BrokerKey("mqtt", "plant"))} == {}
 
 
-def test_a_follower_of_a_scope_says_what_is_known_of_it() -> None:
+@pytest.mark.usefixtures("watching")
+async def test_where_we_are_refused_everything_stays_as_it_was_seen_and_nothing_is_asked_for_but_the_right(
+    cluster: Cluster, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.forbidden.add("mqtt")
+    cluster.expire("mqtt")
+    await turns()
+    cluster.listed.clear()
+    await turns()
+    assert {(place.kind, place.namespace) for place in cluster.listed} == {(kinds.MQTT_BROKER, "mqtt")}
+    assert len(caplog.records) == 1
+    assert [*registry.clients_of(BrokerKey("mqtt", "plant"))] == [("mqtt", "pump-7")]
+    assert registry.data(DataKey(DataKind.SECRET, "mqtt", "pump-7")) is not None
+
+
+@pytest.mark.usefixtures("watching")
+async def test_what_went_while_we_were_refused_is_gone_when_we_may_look_again(
+    cluster: Cluster, registry: Registry
+) -> None:
+    cluster.forbidden.add("mqtt")
+    cluster.expire("mqtt")
+    await turns()
+    cluster.documents = [broker()]
+    cluster.forbidden.clear()
+    await turns()
+    assert {**registry.clients_of(BrokerKey("mqtt", "plant"))} == {}
+    cluster.tell("ADDED", client())
+    await turns()
+    assert len(registry.clients_of(BrokerKey("mqtt", "plant"))) == 1
+
+
+async def test_a_follower_of_a_scope_says_what_is_known_of_it() -> None:
     registry = Registry()
-    follower = RegistryFollower(registry, HERE)
+    follower = RegistryFollower(registry, HERE, None)
     follower.see(broker())
-    follower.fail(ExpectedError("forbidden"))
+    assert not await follower.fail(ExpectedError("forbidden"))
     with pytest.raises(UnseenError, match="forbidden"):
         registry.broker(BrokerKey("mqtt", "plant"))
     follower.complete()
@@ -121,10 +172,10 @@ def test_a_follower_of_a_scope_says_what_is_known_of_it() -> None:
     assert registry.broker(BrokerKey("mqtt", "plant")) is None
 
 
-def test_a_follower_of_what_is_made_only_passes_on_that_something_changed() -> None:
+async def test_a_follower_of_what_is_made_only_passes_on_that_something_changed() -> None:
     registry = Registry()
-    follower = RegistryFollower(registry, None)
+    follower = RegistryFollower(registry, None, None)
     follower.complete()
-    follower.fail(ExpectedError("forbidden"))
+    assert not await follower.fail(ExpectedError("forbidden"))
     follower.see({"kind": "Pod", "metadata": {"name": "a", "namespace": "mqtt", "uid": "1"}})
     assert registry.unknown() != ""

@@ -29,6 +29,13 @@ async def test_a_probe_says_what_it_waits_for(waits: bool, status: int, text: st
     assert (await server._live(None)).status == 200  # type: ignore[arg-type]
 
 
+async def test_what_a_person_should_know_is_said_and_it_is_ready() -> None:
+    readiness = Readiness()
+    readiness.remarks = ["Namespace team is not served."]
+    answer = await HealthServer(readiness, CollectorRegistry())._ready(None)  # type: ignore[arg-type]
+    assert (answer.status, answer.text) == (200, "ok\nNamespace team is not served.\n")
+
+
 async def test_a_server_that_never_started_can_be_stopped() -> None:
     server = HealthServer(Readiness(), CollectorRegistry())
     await server.stop()

@@ -63,9 +63,10 @@ class Script:
 
 
 class Notes:
-    """What was told, in order."""
+    """What was told, in order. `waits`: it tells others, and waits until it may be otherwise."""
 
     def __init__(self) -> None:
+        self.waits = False
         self.told: list[str] = []
         self.gone: list[Manifest] = []
 
@@ -79,8 +80,9 @@ class Notes:
     def complete(self) -> None:
         self.told.append("complete")
 
-    def fail(self, problem: ExpectedError) -> None:
+    async def fail(self, problem: ExpectedError) -> bool:
         self.told.append(f"failed: {problem.what}")
+        return self.waits
 
 
 class Story:
@@ -173,6 +175,23 @@ async def test_a_list_that_works_does_not_shorten_the_pause_after_watches_that_d
     story = Story(*[[client("a")], refused] * 8)
     await story.run()
     assert story.slept[-1] >= BACKOFF_S_MAX / 2
+
+
+async def test_a_watch_that_is_forbidden_while_the_list_is_not_is_complained_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused = ForbiddenError(Call("watch", "", "mqttclients"), "mqtt")
+    await Story(*[[client("a")], refused] * 3).run()
+    assert len(caplog.records) == 1
+
+
+async def test_what_others_tell_and_wait_for_is_neither_complained_of_nor_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    story = Story(ForbiddenError(Call("list", "", "secrets"), "mqtt"), [client("a")])
+    story.notes.waits = True
+    assert (await story.run())[1:] == ["+a", "complete"]
+    assert (story.slept, caplog.records) == ([], [])
 
 
 async def test_a_kind_of_others_that_is_not_served_has_no_objects_and_is_asked_for_again() -> None:
