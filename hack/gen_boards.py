@@ -337,6 +337,12 @@ OPERATOR_BOARD = Board(
                 {f"max by (condition) (stoa_operator_brokers{OPERATOR})": "{{condition}}"},
             ),
             graph("Who leads", "short", {f"max by (pod) (stoa_operator_leader{OPERATOR})": "{{pod}}"}),
+            graph(
+                "Watched namespaces",
+                "short",
+                {f"max by (state) (stoa_operator_namespaces{OPERATOR})": "{{state}}"},
+                "Forbidden: gone, or without our Role.",
+            ),
         ),
         "Work": (
             graph(
