@@ -12,12 +12,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "operator")]
 
-from hack import chart_values, generated, helm, pages  # noqa: E402 - found through the path
+from hack import chart_schema, chart_values, gen_crds, generated, helm, pages  # noqa: E402 - found through the path
 
 from mqtt_operator.observability import boards, rules  # noqa: E402
 
 DEFINITIONS = sorted((ROOT / "crds").glob("*.yaml"))
 OPERATOR_CHART = ROOT / "charts" / "stoa-operator"
+BROKER_CHART = "stoa"
 MANIFESTS = ROOT / "manifests"
 QUICKSTART = MANIFESTS / "quickstart.yaml"
 HEALTH_SCRIPT = MANIFESTS / "gitops" / "argocd" / "health.lua"
@@ -90,8 +91,10 @@ def _about_values(chart: Path) -> Iterator[tuple[Path, str]]:
     values = chart_values.explained(chart)
     readme, schema = chart / "README.md", chart / "values.schema.json"
     yield readme, chart_values.readme_with_table(readme.read_text(encoding="utf-8"), values)
-    described = chart_values.described(json.loads(schema.read_text(encoding="utf-8")), values)
-    yield schema, json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+    whole = json.loads(schema.read_text(encoding="utf-8"))
+    if chart.name == BROKER_CHART:
+        whole = chart_schema.with_parts(whole, {kind: gen_crds.structural_schema(kind) for kind in gen_crds.NAMES})
+    yield schema, json.dumps(chart_values.described(whole, values), indent=2, ensure_ascii=False) + "\n"
 
 
 def _install() -> str:

@@ -100,6 +100,14 @@ def test_the_operators_chart_refuses_what_is_misspelt_or_mistaken(values: Manife
         ({"permissions": {"p": {"subjects": []}}}, "missing property 'rules'"),
         ({"tls": {"issuerRef": {"nmae": "x"}}}, "/tls/issuerRef"),
         ({"store": {"durability": {"level": "Tape"}}}, "/store/durability/level"),
+        ({"store": {"redis": {"adresses": ["redis:6379"]}}}, "'adresses' not allowed"),
+        ({"spec": {"replica": 3}}, "at '/spec': additional properties 'replica' not allowed"),
+        ({"spec": {"mqtt": {"maxPacketSize": True}}}, "/spec/mqtt/maxPacketSize"),
+        ({"listeners": [{"name": "mqtts", "port": 8883, "tsl": {}}]}, "'tsl' not allowed"),
+        ({"services": [{"name": "outside", "typ": "LoadBalancer"}]}, "'typ' not allowed"),
+        ({"authentication": [{"name": "passwords", "type": "Pasword"}]}, "/authentication/0/type"),
+        ({"clients": {"pump": {"credential": {}}}}, "'credential' not allowed"),
+        ({"permissions": {"p": {"subjects": [{"all": {}}], "rules": [{"topic": "t"}]}}}, "/permissions/p/rules/0"),
     ],
 )
 def test_the_brokers_chart_refuses_what_is_misspelt_or_mistaken(values: Manifest, place: str) -> None:
