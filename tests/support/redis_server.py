@@ -229,10 +229,12 @@ class Sentinel(_Server):
         return int(answer[1])
 
     def wait_for_replicas(self, count: int, deadline_s: float = 15.0) -> None:
-        """Until it knows this many: only those can be promoted."""
+        """Until it knows this many that are well: if it finds none to promote, it rests for a while."""
 
         def known() -> bool:
-            return len(self.execute("SENTINEL", "REPLICAS", self.master_name)) >= count
+            replicas = self.execute("SENTINEL", "REPLICAS", self.master_name)
+            well = [each for each in replicas if (each[b"flags"], each[b"master-link-status"]) == (b"slave", b"ok")]
+            return len(well) >= count
 
         wait_until(known, deadline_s, f"{count} replicas known to the sentinel")
 

@@ -246,6 +246,7 @@ class WatchedRedis:
             if server is not primary:
                 server.execute("REPLICAOF", primary.host, primary.port)
         primary.wait_for_replicas(1, 30.0)
+        self.sentinel.wait_for_replicas(1, 30.0)
 
     def used_bytes(self) -> int:
         return int(self.primary.execute("INFO", "memory")["used_memory"])

@@ -63,6 +63,19 @@ def test_a_node_killed_before_it_noticed_that_the_store_was_back_could_not_note_
     assert accused(story.receives("sub", will, "t/w"), "I7") == []
 
 
+def test_a_node_that_leaves_while_the_store_is_away_cannot_note_the_goodbye(story: Story, accused: Accused) -> None:
+    will = story.offers_will("mortal", "t/w").will_of("mortal")
+    story.fault("primary-pause", target="store", seconds=10).ends("mortal", How.GOODBYE)
+    story.fault("drain", seconds=8, number=1)
+    assert accused(story.receives("sub", will, "t/w"), "I7") == []
+
+
+def test_a_node_that_leaves_while_the_store_answers_has_noted_the_goodbye(story: Story, accused: Accused) -> None:
+    will = story.offers_will("mortal", "t/w").will_of("mortal")
+    story.ends("mortal", How.GOODBYE).wait(-0.9).fault("drain")
+    assert "left well" in accused(story.receives("sub", will, "t/w"), "I7")[0]
+
+
 def test_a_will_whose_client_was_back_before_the_delay_is_seen(story: Story, accused: Accused) -> None:
     """[MQTT-3.1.3-9]"""
     will = story.offers_will("mortal", "t/w", delay_s=10).will_of("mortal")

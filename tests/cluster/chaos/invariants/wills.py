@@ -61,8 +61,10 @@ def _must(will: WillOffered, life: Life, last_asked: dict[str, int]) -> bool:
 def _must_not(history: History, will: WillOffered, life: Life) -> bool:
     if life.how is How.GOODBYE:
         written_by = _written_by(history, life.ended_at)
+        is_delayed = written_by > life.ended_at + GOODBYE_READ_S_MAX
+        endings = (*ENDINGS, "drain") if is_delayed else ENDINGS  # who leaves writes all of it first, if it can
         return not any(
-            fault.kind in ENDINGS
+            fault.kind in endings
             and fault.target in (life.connected.node, "nodes")
             and fault.began_at < written_by
             and life.ended_at < fault.ended_at + GOODBYE_READ_S_MAX
