@@ -208,6 +208,15 @@ def test_whoever_does_not_correct_waits_for_the_correction_but_not_for_ever() ->
     assert clock.now() == 4_600.0
 
 
+def test_whoever_comes_to_correct_does_so_however_long_nobody_has() -> None:
+    steady = Steady()
+    clock = settled(steady)
+    for _ in range(JUMPS_MAX):
+        clock.learn(4_600.0, clock.steady())
+    assert clock.learn(4_600.0, clock.steady(), corrects=True) == 3_600.0
+    assert clock.now() == 1_000.0
+
+
 @pytest.mark.parametrize(
     ("store_time", "is_doubtful"),
     [(1_000.0, False), (1_009.0, False), (999.0, False), (1_011.0, True), (4_600.0, True), (997.0, True)],

@@ -15,7 +15,9 @@ JUMP_S_MIN = 1.0  # what the server's clock and ours may differ by from one read
 GOOD_READING_S_MAX = 0.1  # an answer that took longer does not replace what is known better
 GAP_S_MAX = 10.0  # nodes see the server's time every 1.5 s: what is further from the last of these needs a second look
 BACK_S_MAX = 2.0  # two clocks that agree differ by less
-JUMPS_MAX = 5  # readings in a row that disagree: by then whoever may correct would have, so the server is right
+# Readings in a row that disagree: by then whoever may correct would have, so the server is right. They come every
+# 1.5 s, and whoever may correct is replaced some 7 s after its end.
+JUMPS_MAX = 10
 CORRECTIONS_S = 60.0  # within this time
 CORRECTIONS_MAX = 3  # so many jumps the same way are corrected: more, and it is our clock that runs odd
 
@@ -92,15 +94,14 @@ class StoreClock:
                 self._ahead, self._uncertain_s = ahead, uncertain_s
             return 0.0
         self._jumps += 1
-        if self._has_to_follow(now, jump):
-            self._ahead, self._uncertain_s, self._jumps = ahead, uncertain_s, 0
-        elif corrects:
+        if corrects and not self._is_odd(now, jump):
             self._corrections.append((now, jump))
             return jump
+        if corrects or self._jumps > JUMPS_MAX:
+            self._ahead, self._uncertain_s, self._jumps = ahead, uncertain_s, 0
         return 0.0
 
-    def _has_to_follow(self, now: float, jump: float) -> bool:
+    def _is_odd(self, now: float, jump: float) -> bool:
         """A clock of ours that runs odd is off the same way again and again; a server's goes there and back."""
         corrections = [by for at, by in self._corrections if now - at < CORRECTIONS_S]
-        same_way = len({by > 0 for by in (*corrections, jump)}) == 1
-        return (len(corrections) == CORRECTIONS_MAX and same_way) or self._jumps > JUMPS_MAX
+        return len(corrections) == CORRECTIONS_MAX and len({by > 0 for by in (*corrections, jump)}) == 1
