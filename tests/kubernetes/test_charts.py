@@ -210,9 +210,10 @@ def can(cluster: Place, namespace: str, user: str, verb: str, resource: str) -> 
 
 
 def test_a_field_that_no_broker_has_is_refused_by_name(api: Api, namespace: str) -> None:
-    made = rendered(BROKER, {"tls": {"issuerRef": {"name": "ca"}}, "spec": {"mqtt": {"maxPaketSize": "1Mi"}}})
+    made = rendered(BROKER, {"tls": {"issuerRef": {"name": "ca"}}})
     path = f"/apis/mqtt.stoa.dev/v1alpha1/namespaces/{namespace}/mqttbrokers"
     document = moved(made.one("MQTTBroker"), namespace)
+    document["spec"]["mqtt"] = {"maxPaketSize": "1Mi"}
     answer = api.call("POST", path, document, dryRun="All", fieldValidation="Strict")
     assert answer.code == 400
     assert 'unknown field "spec.mqtt.maxPaketSize"' in answer.body["message"]

@@ -18,11 +18,15 @@ DEFAULT_NAME = "dev"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options, interrupt = _parser().parse_args(arguments), _Interrupt()
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell that runs us beside it has SIGINT ignored
-        signal.signal(number, signal.default_int_handler)  # what is half up is taken down
+        signal.signal(number, interrupt)  # what is half up is taken down
     try:
         options.run(options)
+        if interrupt.came:
+            if options.run is _up:
+                clusters.down(Place.named(options.name))
+            raise KeyboardInterrupt
     except ClusterError as problem:
         _say(f"error: {problem}")
         return 1
@@ -30,6 +34,17 @@ def main(arguments: list[str] | None = None) -> int:
         _say("interrupted; what was started has been taken down")
         return 130
     return 0
+
+
+class _Interrupt:
+    """Raises KeyboardInterrupt, and remembers that: raised while an object is finalised it would reach nobody."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __call__(self, *_: object) -> None:
+        self.came = True
+        raise KeyboardInterrupt
 
 
 def _up(options: argparse.Namespace) -> None:
