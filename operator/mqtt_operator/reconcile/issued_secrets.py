@@ -25,7 +25,7 @@ async def own_issued_secrets(kube: Kube, broker: MQTTBroker, found: Found) -> li
         if secret is not None and _is_issued(secret) and not _is_owned(secret, broker):
             metadata = secret["metadata"]
             await _own(kube, ownership(broker, metadata["namespace"], metadata["name"], metadata["uid"]))
-            did.append(f"Secret {secret['metadata']['name']} goes with the broker from now on.")
+            did.append(f"Secret {metadata['name']} goes with the broker from now on.")
     return did
 
 

@@ -3,7 +3,7 @@
 Knows where certificates lie and what cert-manager says of them; does not know what nodes serve.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cryptography import x509
@@ -103,13 +103,16 @@ def _issuers(broker: MQTTBroker) -> dict[str, IssuerRef]:
 def _is_doubted(broker: MQTTBroker, certificate: CertificateSeen, found: Found) -> bool:
     """The issuer has something to do, or there was something wrong with it when all was looked at."""
     asked = found.child(kinds.CERTIFICATE, names.tls(broker.metadata.name, certificate.listener))
-    has_work = asked is not None and (_state(asked, "Ready") == "False" or _state(asked, "Issuing") == "True")
+    has_work = asked is not None and (
+        _condition(asked, "Ready").get("status") == "False" or _condition(asked, "Issuing").get("status") == "True"
+    )
     return not certificate.serial or has_work or _issuers(broker)[certificate.listener] in found.issuers
 
 
-def _state(certificate: Manifest, kind: str) -> str:
-    conditions = certificate.get("status", {}).get("conditions", ())
-    return next((str(each["status"]) for each in conditions if each["type"] == kind), "Unknown")
+def _condition(document: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """What cert-manager says there of a certificate or an issuer; empty if it has not said anything yet."""
+    conditions = document.get("status", {}).get("conditions", ())
+    return next((each for each in conditions if each["type"] == kind), {})
 
 
 def _with_issuer(certificate: CertificateSeen, wrong: Problem | None) -> CertificateSeen:
@@ -161,24 +164,24 @@ def _pending(listener: Listener, found: Found, *, issued: bool) -> Problem:
 
 def _failure(listener: Listener, certificate: Manifest) -> Problem | None:
     """cert-manager tries again by itself, an hour later and then less and less often."""
-    for condition in certificate.get("status", {}).get("conditions", ()):
-        if condition["type"] == "Issuing" and condition["status"] == "False" and condition.get("reason") == "Failed":
-            sentence = f"cert-manager cannot issue the certificate of listener {listener.name}: {condition['message']}"
-            return Problem(Reason.ISSUANCE_FAILED, sentence)
-    return None
+    condition = _condition(certificate, "Issuing")
+    if condition.get("status") != "False" or condition.get("reason") != "Failed":
+        return None
+    sentence = f"cert-manager cannot issue the certificate of listener {listener.name}: {condition['message']}"
+    return Problem(Reason.ISSUANCE_FAILED, sentence)
 
 
 def _unserved(listener: Listener, certificate: Manifest) -> Problem | None:
     """There is one, which is not the one that is asked for now."""
-    for condition in certificate.get("status", {}).get("conditions", ()):
-        if condition["type"] == "Ready" and condition["status"] == "False":
-            sentence = (
-                f"Nodes go on with another certificate than listener {listener.name} asks for, until cert-manager has "
-                f"issued it; if this stays, look at the events of Certificate {certificate['metadata']['name']}: "
-                f"{condition.get('message', '')}"
-            )
-            return Problem(Reason.NODES_SERVE_ANOTHER, sentence)
-    return None
+    condition = _condition(certificate, "Ready")
+    if condition.get("status") != "False":
+        return None
+    sentence = (
+        f"Nodes go on with another certificate than listener {listener.name} asks for, until cert-manager has issued "
+        f"it; if this stays, look at the events of Certificate {certificate['metadata']['name']}: "
+        f"{condition.get('message', '')}"
+    )
+    return Problem(Reason.NODES_SERVE_ANOTHER, sentence)
 
 
 async def _wrong(kube: Kube, broker: MQTTBroker, refs: Iterable[IssuerRef], found: Found) -> dict[IssuerRef, Problem]:
@@ -200,12 +203,7 @@ async def _issuer_problem(kube: Kube, namespace: str, ref: IssuerRef) -> Problem
         return None
     if issuer is None:
         return Problem(Reason.ISSUER_NOT_FOUND, f"There is no {ref.kind} {ref.name}: it is waited for.")
-    return next(_not_ready(ref, issuer), None)
-
-
-def _not_ready(ref: IssuerRef, issuer: Mapping[str, Any]) -> Iterator[Problem]:
-    for condition in issuer.get("status", {}).get("conditions", ()):
-        if condition["type"] == "Ready" and condition["status"] != "True":
-            yield Problem(
-                Reason.ISSUER_NOT_READY, f"{ref.kind} {ref.name} is not ready: {condition.get('message', '')}"
-            )
+    ready = _condition(issuer, "Ready")
+    if ready.get("status", "True") == "True":
+        return None
+    return Problem(Reason.ISSUER_NOT_READY, f"{ref.kind} {ref.name} is not ready: {ready.get('message', '')}")

@@ -64,11 +64,12 @@ class OperatorMetrics:
 
     def count_resources(self, counts: Callable[[], Mapping[str, int]]) -> None:
         """Ask `counts` at each scrape how many objects of each kind there are."""
-        self.registry.register(_Resources(counts))
+        self.registry.register(_Levels("stoa_operator_resources", "Objects that the operator serves.", "kind", counts))
 
     def count_namespaces(self, counts: Callable[[], Mapping[str, int]]) -> None:
         """Ask `counts` at each scrape how many of the watched namespaces are in each state."""
-        self.registry.register(_Namespaces(counts))
+        text = "Namespaces that are watched: served, or forbidden, as one is that is gone."
+        self.registry.register(_Levels("stoa_operator_namespaces", text, "state", counts))
 
     def count_calls(self, counts: Callable[[], Mapping[Call, int]]) -> None:
         """Ask `counts` too, at each scrape, how often the API server was asked for what."""
@@ -91,27 +92,17 @@ class _Calls(Collector):
         return [family]
 
 
-class _Namespaces(Collector):
-    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+class _Levels(Collector):
+    """One gauge, a level for each value of its one label: asked for at each scrape."""
+
+    def __init__(self, name: str, text: str, label: str, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._name = name
+        self._text = text
+        self._label = label
         self._counts = counts
 
     def collect(self) -> list[Metric]:
-        family = GaugeMetricFamily(
-            "stoa_operator_namespaces",
-            "Namespaces that are watched: served, or forbidden, as one is that is gone.",
-            labels=["state"],
-        )
-        for state, count in self._counts().items():
-            family.add_metric([state], count)
-        return [family]
-
-
-class _Resources(Collector):
-    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        self._counts = counts
-
-    def collect(self) -> list[Metric]:
-        family = GaugeMetricFamily("stoa_operator_resources", "Objects that the operator serves.", labels=["kind"])
-        for kind, count in self._counts().items():
-            family.add_metric([kind], count)
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        for value, count in self._counts().items():
+            family.add_metric([value], count)
         return [family]
