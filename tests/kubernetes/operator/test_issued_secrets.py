@@ -57,6 +57,13 @@ async def test_a_private_key_goes_with_its_broker(rig: BrokerRig) -> None:
     await eventually(is_gone, GONE_S_MAX, "the key is gone")
 
 
+def assert_only_its_owner_is_ours(secret: Manifest, renewed: Manifest) -> None:
+    assert secret["data"] == renewed["data"]
+    (ours,) = [each for each in secret["metadata"]["managedFields"] if each["manager"] == "stoa-operator-owner"]
+    assert list(ours["fieldsV1"]) == ["f:metadata"]
+    assert list(ours["fieldsV1"]["f:metadata"]) == ["f:ownerReferences"]
+
+
 async def test_a_renewed_certificate_leaves_its_owner_and_nothing_of_it_becomes_ours(rig: BrokerRig) -> None:
     await served(rig)
     before = await owners(rig)
@@ -65,10 +72,7 @@ async def test_a_renewed_certificate_leaves_its_owner_and_nothing_of_it_becomes_
     assert await owners(rig) == before
     secret = await rig.get(kinds.SECRET, NAME)
     assert secret is not None
-    assert secret["data"] == renewed["data"]
-    (ours,) = [each for each in secret["metadata"]["managedFields"] if each["manager"] == "stoa-operator-owner"]
-    assert list(ours["fieldsV1"]) == ["f:metadata"]
-    assert list(ours["fieldsV1"]["f:metadata"]) == ["f:ownerReferences"]
+    assert_only_its_owner_is_ours(secret, renewed)
 
 
 async def test_what_has_its_owner_is_not_written_again(rig: BrokerRig) -> None:
@@ -173,10 +177,7 @@ async def test_a_client_s_renewed_certificate_leaves_its_owner_and_nothing_of_it
     await rig.settle()
     assert await client_owners(rig) == before
     secret = await rig.get(kinds.SECRET, CLIENT_NAME)
-    assert secret["data"] == renewed["data"]
-    (ours,) = [each for each in secret["metadata"]["managedFields"] if each["manager"] == "stoa-operator-owner"]
-    assert list(ours["fieldsV1"]) == ["f:metadata"]
-    assert list(ours["fieldsV1"]["f:metadata"]) == ["f:ownerReferences"]
+    assert_only_its_owner_is_ours(secret, renewed)
     rig.restart()
     await rig.settle()
     assert f"apply Secret {CLIENT_NAME}" not in rig.kube.writes  # what has its owner is not written again
